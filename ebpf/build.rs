@@ -1,0 +1,2 @@
+//! Compiles the C programs of this folder.
+fn main() {}

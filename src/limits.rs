@@ -1,0 +1,123 @@
+//! Every bound of the edge: compile-time constants, and the sizes an operator may set.
+//!
+//! Owns numbers only. A constant carries its derivation; related constants are held together
+//! by `const` assertions.
+
+/// Largest datagram taken, in octets: the UDP payload limit over IPv4 (65 535 - 20 - 8).
+pub const DATAGRAM_BYTES_MAX: usize = 65_507;
+
+/// Most header fields indexed in one message; one more is refused with 513.
+pub const HEADERS_MAX: usize = 128;
+
+/// Longest user part of an address of record, un-escaped, in octets.
+pub const AOR_USER_BYTES_MAX: usize = 128;
+
+/// Longest host name, in octets (RFC 1035 §2.3.4).
+pub const HOST_BYTES_MAX: usize = 253;
+
+/// Longest canonical address of record, `user@host`.
+pub const AOR_BYTES_MAX: usize = AOR_USER_BYTES_MAX + 1 + HOST_BYTES_MAX;
+
+/// Longest Contact URI that a binding may hold, in octets.
+pub const CONTACT_URI_BYTES_MAX: usize = 512;
+
+/// Most shards of one node; also the width of the shard field in tokens.
+pub const SHARDS_MAX: usize = 64;
+
+/// Fixed partitions that addresses of record are spread over.
+pub const PARTITIONS: usize = 256;
+
+/// Most listeners of one node, all transports together.
+pub const LISTENERS_MAX: usize = 64;
+
+/// Most bindings of one address of record that the setting `contacts_per_aor_max` may allow.
+pub const CONTACTS_PER_AOR_MAX: usize = 32;
+
+/// Most branches of one forked request.
+pub const BRANCHES_MAX: usize = CONTACTS_PER_AOR_MAX;
+
+/// Longest user part that carries a Record-Route token, in characters.
+pub const ROUTE_TOKEN_CHARS_MAX: usize = 96;
+
+/// Actions one call into the core may put into its outbox.
+pub const OUTBOX_ACTIONS_MAX: usize = 128;
+
+/// Octets one call into the core may put into its outbox: a largest message on every branch
+/// would need 2 MiB; such a fork is cut to what fits and counted.
+pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
+
+/// Octets that must be free in an outbox before a timer is run: one largest datagram twice.
+pub const OUTBOX_TIMER_RESERVE_BYTES: usize = 2 * 65_536;
+
+/// Actions that must be free in an outbox before a timer is run.
+pub const OUTBOX_TIMER_RESERVE_ACTIONS: usize = BRANCHES_MAX + 8;
+
+/// Requests that one shard may have waiting for an answer of one other shard.
+pub const SHARD_REQUESTS_MAX: usize = 1024;
+
+/// One-way messages (handed-over datagrams) that may wait in the queue of one shard pair.
+pub const SHARD_HANDOVERS_MAX: usize = 1024;
+
+/// Capacity of a shard pair's queue: handed-over datagrams, requests, and the answers to as many
+/// requests of the other side, so that an answer always has room.
+pub const SHARD_QUEUE_MAX: usize = SHARD_HANDOVERS_MAX + 2 * SHARD_REQUESTS_MAX;
+
+/// Completions taken in one turn of a reactor (N).
+pub const TURN_COMPLETIONS_MAX: usize = 256;
+
+/// Messages of other shards and commands of the control thread taken in one turn (M).
+pub const TURN_MESSAGES_MAX: usize = 256;
+
+/// Timers run in one turn.
+pub const TURN_TIMERS_MAX: usize = 256;
+
+/// RFC 3261 §17.1.1.1: T1, the round-trip estimate, in milliseconds.
+pub const T1_MS: u64 = 500;
+
+/// RFC 3261 §17.1.2.2: T2, the longest retransmission interval, in milliseconds.
+pub const T2_MS: u64 = 4_000;
+
+/// RFC 3261 §17.1.2.2: T4, the longest a message stays in the network, in milliseconds.
+pub const T4_MS: u64 = 5_000;
+
+/// 64*T1 = 32 s: timers B, D, F, H, J, L, M over UDP.
+pub const TRANSACTION_MS: u64 = 64 * T1_MS;
+
+const _: () = assert!(OUTBOX_TIMER_RESERVE_ACTIONS < OUTBOX_ACTIONS_MAX);
+const _: () = assert!(OUTBOX_TIMER_RESERVE_BYTES < OUTBOX_BYTES_MAX);
+const _: () = assert!(DATAGRAM_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(SHARDS_MAX <= PARTITIONS);
+const _: () = assert!(CONTACTS_PER_AOR_MAX <= BRANCHES_MAX);
+
+/// Sizes of one shard's tables, allocated and touched at start and never grown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Bindings (contacts of addresses of record) this shard may hold.
+    pub bindings: u32,
+    /// Live server transactions; as many proxied requests may be in progress.
+    pub transactions: u32,
+    /// Finished transactions kept to absorb retransmissions, server and client side together.
+    pub absorbers: u32,
+    /// Octets of the arena that holds messages of live transactions and forwarded finals.
+    pub message_bytes: usize,
+    /// Entries of the per-source rate table; a power of two.
+    pub sources: u32,
+    /// Entries of the nonce-count table; a power of two.
+    pub nonces: u32,
+    /// Calls with a record (those that count toward a limit).
+    pub calls: u32,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            bindings: 131_072,
+            transactions: 32_768,
+            absorbers: 524_288,
+            message_bytes: 128 << 20,
+            sources: 65_536,
+            nonces: 65_536,
+            calls: 65_536,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! A bounded writer over borrowed memory.
+
+/// Appends octets to a borrowed buffer; never allocates. What does not fit is not written and
+/// remembered as an overflow.
+#[derive(Debug)]
+pub struct Writer<'b> {
+    buffer: &'b mut [u8],
+    length: usize,
+    overflow: bool,
+}
+
+impl<'b> Writer<'b> {
+    /// A writer that fills `buffer` from its start.
+    pub fn new(buffer: &'b mut [u8]) -> Self {
+        Self { buffer, length: 0, overflow: false }
+    }
+
+    /// Appends `bytes`, or sets the overflow mark when they do not fit whole.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        if let Some(target) = self.buffer.get_mut(self.length..end) {
+            target.copy_from_slice(bytes);
+            self.length = end;
+        } else {
+            self.overflow = true;
+        }
+    }
+
+    /// Appends `number` in decimal.
+    #[inline]
+    pub fn put_decimal(&mut self, mut number: u64) {
+        let mut digits = [0u8; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.put(&digits[at..]);
+    }
+
+    /// Octets written so far.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// True while nothing was written.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// What was written so far.
+    #[inline]
+    pub fn written(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+
+    /// The length written, or `None` when something did not fit.
+    #[inline]
+    pub fn finish(self) -> Option<usize> {
+        (!self.overflow).then_some(self.length)
+    }
+}
