@@ -7,7 +7,8 @@ use siphasher::sip::SipHasher24;
 use subtle::ConstantTimeEq;
 
 use crate::limits;
-use crate::sip::{Keys, NodeId, ShardId, SourceAddr, Time};
+use crate::sip::{Keys, NodeId, ShardId, SourceAddr, Time, token};
+use crate::wire::Writer;
 
 /// Octets of a nonce before encoding.
 const NONCE_BYTES: usize = 24;
@@ -186,47 +187,16 @@ fn prefix(source: SourceAddr) -> [u8; 16] {
     octets
 }
 
-/// RFC 4648 §5, without padding: 24 octets have none.
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-const VALUES: [u8; 256] = {
-    let mut values = [0xFF; 256];
-    let mut at = 0;
-    while at < ALPHABET.len() {
-        values[ALPHABET[at] as usize] = at as u8;
-        at += 1;
-    }
-    values
-};
-
 fn encode(octets: &[u8; NONCE_BYTES]) -> [u8; NONCE_CHARS] {
     let mut text = [0; NONCE_CHARS];
-    for (group, characters) in octets.chunks_exact(3).zip(text.chunks_exact_mut(4)) {
-        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
-        for (at, character) in characters.iter_mut().enumerate() {
-            *character = ALPHABET[(bits >> (18 - 6 * at)) as usize & 0x3F];
-        }
-    }
+    token::encode(octets, &mut Writer::new(&mut text));
     text
 }
 
 fn decode(text: &[u8]) -> Option<[u8; NONCE_BYTES]> {
-    if text.len() != NONCE_CHARS {
-        return None;
-    }
     let mut octets = [0; NONCE_BYTES];
-    for (group, characters) in octets.chunks_exact_mut(3).zip(text.chunks_exact(4)) {
-        let mut bits = 0;
-        for &character in characters {
-            let value = VALUES[usize::from(character)];
-            if value == 0xFF {
-                return None;
-            }
-            bits = bits << 6 | u32::from(value);
-        }
-        group.copy_from_slice(&bits.to_be_bytes()[1..]);
-    }
-    Some(octets)
+    (text.len() == NONCE_CHARS && token::decode(text, &mut octets)? == NONCE_BYTES)
+        .then_some(octets)
 }
 
 #[cfg(test)]
@@ -280,7 +250,7 @@ mod tests {
         let mut mint = Mint::new(&keys(1, 7), NodeId(3));
         let text = mint.issue(seconds(9), ShardId(0), source("192.0.2.7:5060"));
         for at in 0..text.len() {
-            for other in *ALPHABET {
+            for other in 0..=u8::MAX {
                 if other != text[at] {
                     let mut changed = text;
                     changed[at] = other;
