@@ -12,7 +12,11 @@ pub struct Writer<'b> {
 impl<'b> Writer<'b> {
     /// A writer that fills `buffer` from its start.
     pub fn new(buffer: &'b mut [u8]) -> Self {
-        Self { buffer, length: 0, overflow: false }
+        Self {
+            buffer,
+            length: 0,
+            overflow: false,
+        }
     }
 
     /// Appends `bytes`, or sets the overflow mark when they do not fit whole.
@@ -41,6 +45,21 @@ impl<'b> Writer<'b> {
             }
         }
         self.put(&digits[at..]);
+    }
+
+    /// Appends `bytes` in lower-case hexadecimal.
+    #[inline]
+    pub fn put_hex(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+            self.put(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+
+    /// Whether something did not fit.
+    #[inline]
+    pub fn has_overflowed(&self) -> bool {
+        self.overflow
     }
 
     /// Octets written so far.
