@@ -110,7 +110,10 @@ pub(crate) struct World {
 impl World {
     /// A world at 1000 s on shard 0.
     pub(crate) fn new(tables: Tables) -> Self {
-        let now = Now { time: Time::default().plus_ms(1_000_000), wall: WallTime(1_700_000_000_000) };
+        let now = Now {
+            time: Time::default().plus_ms(1_000_000),
+            wall: WallTime(1_700_000_000_000),
+        };
         Self {
             now,
             shard: ShardId(0),
@@ -216,7 +219,17 @@ impl<'a> Login<'a> {
     }
 
     pub(crate) fn response(&self) -> String {
-        let Self { user, password, realm, method, uri, nonce, nc, cnonce, .. } = self;
+        let Self {
+            user,
+            password,
+            realm,
+            method,
+            uri,
+            nonce,
+            nc,
+            cnonce,
+            ..
+        } = self;
         let ha1 = self.hash(&format!("{user}:{realm}:{password}"));
         let ha2 = self.hash(&format!("{method}:{uri}"));
         self.hash(&format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}"))
@@ -224,7 +237,15 @@ impl<'a> Login<'a> {
 
     /// The credentials, without a header name.
     pub(crate) fn value(&self) -> String {
-        let Self { user, realm, uri, nonce, nc, cnonce, .. } = self;
+        let Self {
+            user,
+            realm,
+            uri,
+            nonce,
+            nc,
+            cnonce,
+            ..
+        } = self;
         let user = user.replace('\\', "\\\\").replace('"', "\\\"");
         let response = self.response();
         let algorithm = match self.algorithm {
@@ -248,7 +269,9 @@ impl<'a> Login<'a> {
 
 /// The value of `parameter` in the first challenge of a response.
 pub(crate) fn challenge_value(response: &str, parameter: &str) -> Option<String> {
-    let line = response.lines().find(|line| line.contains("-Authenticate: Digest "))?;
+    let line = response
+        .lines()
+        .find(|line| line.contains("-Authenticate: Digest "))?;
     let (_, rest) = line.split_once(&format!("{parameter}="))?;
     Some(match rest.strip_prefix('"') {
         Some(quoted) => quoted.split('"').next()?.to_owned(),

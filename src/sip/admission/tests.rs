@@ -61,8 +61,22 @@ const CARRIER: &str = "203.0.113.10:5060";
 
 /// Every method of the IANA registry that may come outside a dialog, and some that are unknown.
 const METHODS: [&str; 16] = [
-    "INVITE", "OPTIONS", "BYE", "PRACK", "UPDATE", "INFO", "MESSAGE", "SUBSCRIBE", "NOTIFY",
-    "REFER", "PUBLISH", "FOO", "invite", "X-1", "REGISTERX", "KDMQ",
+    "INVITE",
+    "OPTIONS",
+    "BYE",
+    "PRACK",
+    "UPDATE",
+    "INFO",
+    "MESSAGE",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "REFER",
+    "PUBLISH",
+    "FOO",
+    "invite",
+    "X-1",
+    "REGISTERX",
+    "KDMQ",
 ];
 
 struct Fixture {
@@ -77,20 +91,39 @@ impl Fixture {
         let world = World::new(testing::tables(TENANTS));
         let authenticator = Authenticator::new(64, &world.keys, world.settings.node);
         let sources = Sources::new(64, world.keys.hash);
-        Self { world, authenticator, sources, username: String::new() }
+        Self {
+            world,
+            authenticator,
+            sources,
+            username: String::new(),
+        }
     }
 
     fn basics(&mut self, text: &str) -> Result<(), Refusal> {
-        testing::with_message(text, |message| check_basics(&mut self.world.turn(), message))
+        testing::with_message(text, |message| {
+            check_basics(&mut self.world.turn(), message)
+        })
     }
 
     fn admit(&mut self, source: &str, text: &str) -> Result<Admitted, Refusal> {
         let mut username = [0; 128];
-        let Self { world, authenticator, sources, .. } = self;
+        let Self {
+            world,
+            authenticator,
+            sources,
+            ..
+        } = self;
         let arrival = testing::arrival(source);
         let verdict = testing::with_message(text, |message| {
             let turn = &mut world.turn();
-            admit_call(turn, authenticator, sources, arrival, message, &mut username)
+            admit_call(
+                turn,
+                authenticator,
+                sources,
+                arrival,
+                message,
+                &mut username,
+            )
         });
         if let Ok(admitted) = verdict {
             let name = &username[..admitted.username_length];
@@ -100,10 +133,22 @@ impl Fixture {
     }
 
     fn refuse(&mut self, source: &str, text: &str, refusal: Refusal) -> Disposition {
-        let Self { world, authenticator, sources, .. } = self;
+        let Self {
+            world,
+            authenticator,
+            sources,
+            ..
+        } = self;
         let arrival = testing::arrival(source);
         testing::with_message(text, |message| {
-            refuse(&mut world.turn(), authenticator, sources, arrival, message, refusal)
+            refuse(
+                &mut world.turn(),
+                authenticator,
+                sources,
+                arrival,
+                message,
+                refusal,
+            )
         })
     }
 
@@ -128,17 +173,30 @@ impl Fixture {
         let challenge = self.answer(source, &plain).unwrap();
         assert!(challenge.starts_with("SIP/2.0 407 "), "{challenge}");
         let nonce = challenge_value(&challenge, "nonce").unwrap();
-        let value = Login { uri, nonce: &nonce, ..user }.value();
+        let value = Login {
+            uri,
+            nonce: &nonce,
+            ..user
+        }
+        .value();
         let line = format!("Proxy-Authorization: {value}\r\n");
         self.admit(source, &testing::request("INVITE", uri, from, &line))
     }
 
     fn domain(&self, name: &str) -> DomainId {
-        self.world.tables.domain_by_name(name.as_bytes()).unwrap().id
+        self.world
+            .tables
+            .domain_by_name(name.as_bytes())
+            .unwrap()
+            .id
     }
 
     fn challenge_of(&self, name: &str) -> Refusal {
-        Refusal::Challenge { status: 407, domain: self.domain(name), stale: false }
+        Refusal::Challenge {
+            status: 407,
+            domain: self.domain(name),
+            stale: false,
+        }
     }
 }
 
@@ -173,7 +231,12 @@ fn basics_are_judged_in_the_order_416_483_420() {
     let required = "Require: 100rel, foo\r\n";
     for (method, uri, extra, expected) in [
         ("INVITE", "sip:bob@cred.test", "", Ok(())),
-        ("INVITE", "sips:bob@cred.test", "Max-Forwards: 1\r\n", Ok(())),
+        (
+            "INVITE",
+            "sips:bob@cred.test",
+            "Max-Forwards: 1\r\n",
+            Ok(()),
+        ),
         ("INVITE", "tel:+15550100", "", Ok(())),
         ("INVITE", "soap.beep://192.0.2.103:3002", all, Err(scheme)),
         ("INVITE", "http://cred.test", "", Err(scheme)),
@@ -185,14 +248,39 @@ fn basics_are_judged_in_the_order_416_483_420() {
         ("OPTIONS", "sip:cred.test", zero, Ok(())),
         ("OPTIONS", "sip:192.0.2.1:5060", zero, Ok(())),
         ("REGISTER", "sip:cred.test", zero, Ok(())),
-        ("INVITE", "sip:bob@cred.test", "Proxy-Require: foo\r\n", Err(Refusal::BadExtension)),
-        ("CANCEL", "sip:bob@cred.test", "Proxy-Require: foo\r\n", Ok(())),
+        (
+            "INVITE",
+            "sip:bob@cred.test",
+            "Proxy-Require: foo\r\n",
+            Err(Refusal::BadExtension),
+        ),
+        (
+            "CANCEL",
+            "sip:bob@cred.test",
+            "Proxy-Require: foo\r\n",
+            Ok(()),
+        ),
         // Require is for who answers: the edge for itself, the callee else.
         ("INVITE", "sip:bob@cred.test", required, Ok(())),
         ("OPTIONS", "sip:bob@cred.test", required, Ok(())),
-        ("OPTIONS", "sip:cred.test", required, Err(Refusal::BadExtension)),
-        ("REGISTER", "sip:cred.test", required, Err(Refusal::BadExtension)),
-        ("REGISTER", "sip:cred.test", "Require: path,outbound\r\nRequire: gruu\r\n", Ok(())),
+        (
+            "OPTIONS",
+            "sip:cred.test",
+            required,
+            Err(Refusal::BadExtension),
+        ),
+        (
+            "REGISTER",
+            "sip:cred.test",
+            required,
+            Err(Refusal::BadExtension),
+        ),
+        (
+            "REGISTER",
+            "sip:cred.test",
+            "Require: path,outbound\r\nRequire: gruu\r\n",
+            Ok(()),
+        ),
     ] {
         let text = testing::request(method, uri, "<sip:alice@cred.test>", extra);
         assert_eq!(fixture.basics(&text), expected, "{method} {uri} {extra}");
@@ -225,7 +313,11 @@ fn this_node_is_known_by_its_listeners_and_names() {
         (".", None, false),
         ("[", None, false),
     ] {
-        assert_eq!(is_us(&settings, host.as_bytes(), port), expected, "{host} {port:?}");
+        assert_eq!(
+            is_us(&settings, host.as_bytes(), port),
+            expected,
+            "{host} {port:?}"
+        );
     }
 }
 
@@ -233,7 +325,10 @@ fn this_node_is_known_by_its_listeners_and_names() {
 fn a_sent_by_is_split_at_its_port() {
     assert_eq!(split_port("a.test:5060"), ("a.test", Some(5060)));
     assert_eq!(split_port("a.test"), ("a.test", None));
-    assert_eq!(split_port("[2001:db8::1]:5060"), ("[2001:db8::1]", Some(5060)));
+    assert_eq!(
+        split_port("[2001:db8::1]:5060"),
+        ("[2001:db8::1]", Some(5060))
+    );
     assert_eq!(split_port("[2001:db8::1]"), ("[2001:db8::1]", None));
 }
 
@@ -247,11 +342,27 @@ fn every_method_outside_a_dialog_is_judged_alike_for_every_class_of_source() {
             (OFFICE, "sip:bob@none.test", FORBIDDEN),
             (CARRIER, "sip:bob@none.test", FORBIDDEN),
             (ELSEWHERE, "sip:bob@acl.test", FORBIDDEN),
-            (ELSEWHERE, "sip:bob@cred.test", fixture.challenge_of("cred.test")),
-            (OFFICE, "sip:bob@cred.test", fixture.challenge_of("cred.test")),
-            (CARRIER, "sip:bob@cred.test", fixture.challenge_of("cred.test")),
+            (
+                ELSEWHERE,
+                "sip:bob@cred.test",
+                fixture.challenge_of("cred.test"),
+            ),
+            (
+                OFFICE,
+                "sip:bob@cred.test",
+                fixture.challenge_of("cred.test"),
+            ),
+            (
+                CARRIER,
+                "sip:bob@cred.test",
+                fixture.challenge_of("cred.test"),
+            ),
             (ELSEWHERE, "sip:bob@both.test", FORBIDDEN),
-            (OFFICE, "sip:bob@both.test", fixture.challenge_of("both.test")),
+            (
+                OFFICE,
+                "sip:bob@both.test",
+                fixture.challenge_of("both.test"),
+            ),
             (ELSEWHERE, "sip:bob@sip.example.org", none),
             (ELSEWHERE, "sip:bob@elsewhere.test", none),
             (ELSEWHERE, "tel:+15550100", none),
@@ -259,12 +370,20 @@ fn every_method_outside_a_dialog_is_judged_alike_for_every_class_of_source() {
         ] {
             // From is a stranger's, so that the target's mappings decide.
             let text = testing::request(method, uri, "<sip:x@elsewhere.test>", "");
-            assert_eq!(fixture.admit(source, &text), Err(expected), "{method} {uri} {source}");
+            assert_eq!(
+                fixture.admit(source, &text),
+                Err(expected),
+                "{method} {uri} {source}"
+            );
         }
         let text = testing::request(method, "sip:bob@acl.test", "<sip:x@elsewhere.test>", "");
         let admitted = fixture.admit(OFFICE, &text).unwrap();
         let acl = fixture.domain("acl.test");
-        let origin = Origin::Domain { domain: acl, target: acl, authenticated: false };
+        let origin = Origin::Domain {
+            domain: acl,
+            target: acl,
+            authenticated: false,
+        };
         assert_eq!(admitted.origin, origin, "{method}");
     }
 }
@@ -272,7 +391,12 @@ fn every_method_outside_a_dialog_is_judged_alike_for_every_class_of_source() {
 #[test]
 fn a_trunk_reaches_its_numbers_whatever_host_it_names_and_nothing_else() {
     let mut fixture = Fixture::new();
-    let account = fixture.world.tables.domain_by_name(b"cred.test").unwrap().account;
+    let account = fixture
+        .world
+        .tables
+        .domain_by_name(b"cred.test")
+        .unwrap()
+        .account;
     for uri in [
         "sip:+15550100@192.0.2.1",
         "sip:%2B1-555-0100@cred.test",
@@ -308,22 +432,44 @@ fn strangers_are_dropped_where_the_operator_says_so_but_trunks_are_told() {
 fn a_challenge_that_is_answered_admits_with_the_user_name() {
     let mut fixture = Fixture::new();
     let source = fixture.domain("cred.test");
-    let admitted =
-        fixture.login(ELSEWHERE, "sip:bob@cred.test", "<sip:alice@cred.test>", ALICE).unwrap();
-    let origin = Origin::Domain { domain: source, target: source, authenticated: true };
+    let admitted = fixture
+        .login(
+            ELSEWHERE,
+            "sip:bob@cred.test",
+            "<sip:alice@cred.test>",
+            ALICE,
+        )
+        .unwrap();
+    let origin = Origin::Domain {
+        domain: source,
+        target: source,
+        authenticated: true,
+    };
     assert_eq!(admitted.origin, origin);
     assert_eq!(fixture.username, "alice");
     let peer = testing::arrival(ELSEWHERE).flow.peer();
     assert!(fixture.sources.is_proved(fixture.world.now.time, peer));
-    let wrong = Login { password: "x", ..ALICE };
-    let refused = fixture.login(ELSEWHERE, "sip:bob@cred.test", "<sip:alice@cred.test>", wrong);
+    let wrong = Login {
+        password: "x",
+        ..ALICE
+    };
+    let refused = fixture.login(
+        ELSEWHERE,
+        "sip:bob@cred.test",
+        "<sip:alice@cred.test>",
+        wrong,
+    );
     assert_eq!(refused, Err(fixture.challenge_of("cred.test")));
     // Both mapped: the source must match even with good credentials.
     let (from, uri) = ("<sip:alice@both.test>", "sip:bob@both.test");
     assert!(fixture.login(OFFICE, uri, from, ALICE).is_ok());
     let line = "Proxy-Authorization: Digest username=\"alice\"\r\n";
     let text = testing::request("INVITE", uri, from, line);
-    assert_eq!(fixture.admit(ELSEWHERE, &text), Err(FORBIDDEN), "before credentials are read");
+    assert_eq!(
+        fixture.admit(ELSEWHERE, &text),
+        Err(FORBIDDEN),
+        "before credentials are read"
+    );
     let malformed = Refusal::Status(400, Counter::AuthMalformed);
     assert_eq!(fixture.admit(OFFICE, &text), Err(malformed));
 }
@@ -334,7 +480,11 @@ fn a_caller_of_another_domain_of_the_account_is_judged_by_its_own() {
     let (acl, cred) = (fixture.domain("acl.test"), fixture.domain("cred.test"));
     // From acl.test, whose access control list decides, to cred.test.
     let text = testing::request("INVITE", "sip:bob@cred.test", "<sip:x@ACL.test>", "");
-    let origin = Origin::Domain { domain: acl, target: cred, authenticated: false };
+    let origin = Origin::Domain {
+        domain: acl,
+        target: cred,
+        authenticated: false,
+    };
     assert_eq!(fixture.admit(OFFICE, &text).unwrap().origin, origin);
     assert_eq!(fixture.admit(ELSEWHERE, &text), Err(FORBIDDEN));
     // From a domain with nothing mapped: refused, whatever the target allows.
@@ -342,16 +492,26 @@ fn a_caller_of_another_domain_of_the_account_is_judged_by_its_own() {
     assert_eq!(fixture.admit(OFFICE, &text), Err(FORBIDDEN));
     // From cred.test to acl.test: credentials, though the source is listed.
     let text = testing::request("INVITE", "sip:bob@acl.test", "<sip:alice@cred.test>", "");
-    assert_eq!(fixture.admit(OFFICE, &text), Err(fixture.challenge_of("cred.test")));
+    assert_eq!(
+        fixture.admit(OFFICE, &text),
+        Err(fixture.challenge_of("cred.test"))
+    );
     // Another account's domain opens no door: the target's mappings decide.
     let text = testing::request("INVITE", "sip:bob@cred.test", "<sip:x@open.test>", "");
-    assert_eq!(fixture.admit(ELSEWHERE, &text), Err(fixture.challenge_of("cred.test")));
+    assert_eq!(
+        fixture.admit(ELSEWHERE, &text),
+        Err(fixture.challenge_of("cred.test"))
+    );
 }
 
 #[test]
 fn with_credentials_from_names_the_caller_and_by_acl_alone_it_is_free() {
     let mut fixture = Fixture::new();
-    let spaced = Login { user: "b b", password: "Spaced-Names-2026", ..ALICE };
+    let spaced = Login {
+        user: "b b",
+        password: "Spaced-Names-2026",
+        ..ALICE
+    };
     for (from, user, fine) in [
         ("<sip:alice@cred.test>", ALICE, true),
         ("\"Bob\" <sip:alice@192.0.2.200:5062>", ALICE, true),
@@ -360,7 +520,11 @@ fn with_credentials_from_names_the_caller_and_by_acl_alone_it_is_free() {
         ("<sip:+15550100@cred.test>", ALICE, true),
         ("<sip:%2B1-555-0100@cred.test>", ALICE, true),
         ("<tel:+1-555-0100>", ALICE, true),
-        ("\"Anonymous\" <sip:anonymous@anonymous.invalid>", ALICE, true),
+        (
+            "\"Anonymous\" <sip:anonymous@anonymous.invalid>",
+            ALICE,
+            true,
+        ),
         ("<sip:Alice@cred.test>", ALICE, false),
         ("<sip:bob@cred.test>", ALICE, false),
         ("<sip:+15550199@cred.test>", ALICE, false),
@@ -377,7 +541,12 @@ fn with_credentials_from_names_the_caller_and_by_acl_alone_it_is_free() {
         }
     }
     for from in ["<sip:whoever@any.test>", "<sip:+15550199@any.test>"] {
-        assert!(fixture.login(ELSEWHERE, "sip:bob@any.test", from, ALICE).is_ok(), "{from}");
+        assert!(
+            fixture
+                .login(ELSEWHERE, "sip:bob@any.test", from, ALICE)
+                .is_ok(),
+            "{from}"
+        );
     }
     let text = testing::request("INVITE", "sip:bob@acl.test", "<sip:+15550199@x.test>", "");
     assert!(fixture.admit(OFFICE, &text).is_ok());
@@ -390,7 +559,14 @@ fn unknown_user_and_wrong_password_get_the_same_octets() {
     let mut answer = |user, password| {
         let plain = call(uri, "");
         let nonce = challenge_value(&fixture.answer(ELSEWHERE, &plain).unwrap(), "nonce").unwrap();
-        let value = Login { uri, nonce: &nonce, user, password, ..ALICE }.value();
+        let value = Login {
+            uri,
+            nonce: &nonce,
+            user,
+            password,
+            ..ALICE
+        }
+        .value();
         let text = call(uri, &format!("Proxy-Authorization: {value}\r\n"));
         let answer = fixture.answer(ELSEWHERE, &text).unwrap();
         let nonce = challenge_value(&answer, "nonce").unwrap();
@@ -405,22 +581,54 @@ fn unknown_user_and_wrong_password_get_the_same_octets() {
 #[test]
 fn refusals_carry_what_the_client_needs_to_know() {
     let mut fixture = Fixture::new();
-    let text = call("sip:bob@cred.test", "Proxy-Require: foo, bar\r\nProxy-Require: baz\r\n");
+    let text = call(
+        "sip:bob@cred.test",
+        "Proxy-Require: foo, bar\r\nProxy-Require: baz\r\n",
+    );
     fixture.refuse(ELSEWHERE, &text, Refusal::BadExtension);
-    fixture.refuse(ELSEWHERE, &text, Refusal::Status(503, Counter::RefusedOverload));
+    fixture.refuse(
+        ELSEWHERE,
+        &text,
+        Refusal::Status(503, Counter::RefusedOverload),
+    );
     fixture.refuse(ELSEWHERE, &text, NOT_YOURS);
     let cred = fixture.domain("cred.test");
     for (status, stale) in [(401, false), (407, true)] {
-        let refusal = Refusal::Challenge { status, domain: cred, stale };
+        let refusal = Refusal::Challenge {
+            status,
+            domain: cred,
+            stale,
+        };
         fixture.refuse(ELSEWHERE, &text, refusal);
     }
-    let sent: Vec<_> = fixture.world.sent().into_iter().map(|(_, text)| text).collect();
+    let sent: Vec<_> = fixture
+        .world
+        .sent()
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
     assert!(sent[0].starts_with("SIP/2.0 420 "));
-    assert!(sent[0].contains("\r\nUnsupported: foo, bar, baz\r\n"), "{}", sent[0]);
+    assert!(
+        sent[0].contains("\r\nUnsupported: foo, bar, baz\r\n"),
+        "{}",
+        sent[0]
+    );
     assert!(sent[1].contains("\r\nRetry-After: 5\r\n"), "{}", sent[1]);
-    assert!(sent[2].contains("\r\nWarning: 399 192.0.2.1:5060 \""), "{}", sent[2]);
-    assert!(sent[3].contains("\r\nWWW-Authenticate: Digest "), "{}", sent[3]);
-    assert!(sent[4].contains("\r\nProxy-Authenticate: Digest "), "{}", sent[4]);
+    assert!(
+        sent[2].contains("\r\nWarning: 399 192.0.2.1:5060 \""),
+        "{}",
+        sent[2]
+    );
+    assert!(
+        sent[3].contains("\r\nWWW-Authenticate: Digest "),
+        "{}",
+        sent[3]
+    );
+    assert!(
+        sent[4].contains("\r\nProxy-Authenticate: Digest "),
+        "{}",
+        sent[4]
+    );
     assert!(sent[4].contains("stale=true"), "{}", sent[4]);
     assert_eq!(fixture.world.count(Counter::RefusedExtension), 1);
     assert_eq!(fixture.world.count(Counter::RefusedOverload), 1);
@@ -437,7 +645,10 @@ fn refusals_carry_what_the_client_needs_to_know() {
 fn a_flood_is_answered_by_its_budget_and_never_by_more_than_it_sent() {
     let mut fixture = Fixture::new();
     fixture.world.settings.source_allowance_bytes = 0;
-    let text = call("sip:bob@cred.test", &format!("Subject: {}\r\n", "x".repeat(300)));
+    let text = call(
+        "sip:bob@cred.test",
+        &format!("Subject: {}\r\n", "x".repeat(300)),
+    );
     let (mut packets, mut answers, mut bytes) = (0, 0, 0);
     for _ in 0..1000 {
         packets += 1;
@@ -452,7 +663,10 @@ fn a_flood_is_answered_by_its_budget_and_never_by_more_than_it_sent() {
     let short = call("sip:bob@cred.test", "");
     let refusal = fixture.challenge_of("cred.test");
     let disposition = fixture.refuse("192.0.2.201:5060", &short, refusal);
-    assert_eq!(disposition, Disposition::Dropped(Counter::DroppedAmplification));
+    assert_eq!(
+        disposition,
+        Disposition::Dropped(Counter::DroppedAmplification)
+    );
 }
 
 #[test]
@@ -471,16 +685,43 @@ fn trunks_and_listed_sources_have_no_budget_and_registrations_always_do() {
     fixture.world.settings.source_allowance_bytes = 1 << 20;
     let both = fixture.challenge_of("both.test");
     let cred = fixture.challenge_of("cred.test");
-    assert_eq!(answers(&mut fixture, CARRIER, "INVITE", "sip:bob@cred.test", cred), 300);
-    assert_eq!(answers(&mut fixture, OFFICE, "INVITE", "sip:bob@both.test", both), 300);
-    assert_eq!(answers(&mut fixture, OFFICE, "INVITE", "sip:bob@acl.test", NOT_YOURS), 300);
-    assert_eq!(answers(&mut fixture, OFFICE, "INVITE", "sip:bob@cred.test", cred), 100);
+    assert_eq!(
+        answers(&mut fixture, CARRIER, "INVITE", "sip:bob@cred.test", cred),
+        300
+    );
+    assert_eq!(
+        answers(&mut fixture, OFFICE, "INVITE", "sip:bob@both.test", both),
+        300
+    );
+    assert_eq!(
+        answers(
+            &mut fixture,
+            OFFICE,
+            "INVITE",
+            "sip:bob@acl.test",
+            NOT_YOURS
+        ),
+        300
+    );
+    assert_eq!(
+        answers(&mut fixture, OFFICE, "INVITE", "sip:bob@cred.test", cred),
+        100
+    );
     fixture.world.pass_ms(60_000);
-    assert_eq!(answers(&mut fixture, OFFICE, "REGISTER", "sip:both.test", both), 100);
+    assert_eq!(
+        answers(&mut fixture, OFFICE, "REGISTER", "sip:both.test", both),
+        100
+    );
     // What the node can not do is not held against anybody.
     let busy = Refusal::Status(503, Counter::RefusedOverload);
-    assert_eq!(answers(&mut fixture, ELSEWHERE, "INVITE", "sip:bob@cred.test", busy), 300);
-    assert_eq!(answers(&mut fixture, ELSEWHERE, "INVITE", "sip:bob@cred.test", cred), 100);
+    assert_eq!(
+        answers(&mut fixture, ELSEWHERE, "INVITE", "sip:bob@cred.test", busy),
+        300
+    );
+    assert_eq!(
+        answers(&mut fixture, ELSEWHERE, "INVITE", "sip:bob@cred.test", cred),
+        100
+    );
 }
 
 #[test]
@@ -498,11 +739,20 @@ fn phones_behind_one_address_pass_while_guesses_among_them_do_not() {
             continue;
         };
         let value = |login: Login<'_>| {
-            let value = Login { uri, nonce: &nonce, ..login }.value();
+            let value = Login {
+                uri,
+                nonce: &nonce,
+                ..login
+            }
+            .value();
             call(uri, &format!("Proxy-Authorization: {value}\r\n"))
         };
         fixture.admit(ELSEWHERE, &value(ALICE)).unwrap();
-        let wrong = Login { password: "guess", nc: "00000002", ..ALICE };
+        let wrong = Login {
+            password: "guess",
+            nc: "00000002",
+            ..ALICE
+        };
         guesses += u32::from(fixture.answer(ELSEWHERE, &value(wrong)).is_some());
     }
     assert_eq!(guesses, 100, "the burst");
@@ -516,16 +766,28 @@ fn a_stale_nonce_is_renewed_even_when_the_budget_is_spent() {
     let nonce = challenge_value(&first, "nonce").unwrap();
     fixture.world.pass_ms(400_000);
     while fixture.answer(ELSEWHERE, &call(uri, "")).is_some() {}
-    let value = Login { uri, nonce: &nonce, ..ALICE }.value();
+    let value = Login {
+        uri,
+        nonce: &nonce,
+        ..ALICE
+    }
+    .value();
     let text = call(uri, &format!("Proxy-Authorization: {value}\r\n"));
     // The flood has used up what an unproven source may be sent; this phone has proved itself.
     let now = fixture.world.now.time;
     let peer = testing::arrival(ELSEWHERE).flow.peer();
-    fixture.sources.on_proved(now, &fixture.world.settings, peer);
+    fixture
+        .sources
+        .on_proved(now, &fixture.world.settings, peer);
     let answer = fixture.answer(ELSEWHERE, &text).unwrap();
     assert_eq!(challenge_value(&answer, "stale").as_deref(), Some("true"));
     let nonce = challenge_value(&answer, "nonce").unwrap();
-    let value = Login { uri, nonce: &nonce, ..ALICE }.value();
+    let value = Login {
+        uri,
+        nonce: &nonce,
+        ..ALICE
+    }
+    .value();
     let text = call(uri, &format!("Proxy-Authorization: {value}\r\n"));
     assert!(fixture.admit(ELSEWHERE, &text).is_ok());
 }
@@ -533,7 +795,11 @@ fn a_stale_nonce_is_renewed_even_when_the_budget_is_spent() {
 #[test]
 fn identity_is_believed_from_trunks_only() {
     let domain = DomainId(1);
-    let user = |authenticated| Origin::Domain { domain, target: domain, authenticated };
+    let user = |authenticated| Origin::Domain {
+        domain,
+        target: domain,
+        authenticated,
+    };
     let trunk = Origin::Trunk { trunk: TrunkId(1) };
     for name in [
         HeaderName::PAssertedIdentity,
@@ -544,7 +810,12 @@ fn identity_is_believed_from_trunks_only() {
         assert!(removes_identity(user(true), name) && removes_identity(user(false), name));
         assert!(!removes_identity(trunk, name));
     }
-    for name in [HeaderName::Privacy, HeaderName::From, HeaderName::Other, HeaderName::Contact] {
+    for name in [
+        HeaderName::Privacy,
+        HeaderName::From,
+        HeaderName::Other,
+        HeaderName::Contact,
+    ] {
         assert!(!removes_identity(user(false), name) && !removes_identity(trunk, name));
     }
     assert_eq!(testing::arrival(OFFICE).flow.listener(), ListenerId(0));

@@ -41,17 +41,26 @@ impl Fixture {
         let world = World::new(testing::tables(TENANTS));
         let authenticator = Authenticator::new(64, &world.keys, world.settings.node);
         let domain = world.tables.domain_by_name(b"a.test").unwrap().clone();
-        Self { world, authenticator, domain, username: Vec::new() }
+        Self {
+            world,
+            authenticator,
+            domain,
+            username: Vec::new(),
+        }
     }
 
     fn challenge(&mut self, source: &str, stale: bool) -> String {
         let mut text = [0; 1024];
         let mut out = Writer::new(&mut text);
-        let Self { world, authenticator, domain, .. } = self;
+        let Self {
+            world,
+            authenticator,
+            domain,
+            ..
+        } = self;
         let arrival = testing::arrival(source);
         let (now, shard, settings) = (world.now, world.shard, &world.settings);
-        authenticator
-            .write_challenges(now, shard, settings, arrival, domain, 407, stale, &mut out);
+        authenticator.write_challenges(now, shard, settings, arrival, domain, 407, stale, &mut out);
         let length = out.finish().unwrap();
         String::from_utf8(text[..length].to_vec()).unwrap()
     }
@@ -65,7 +74,12 @@ impl Fixture {
         let text = testing::request(method, uri, "<sip:alice@a.test>", lines);
         let mut username = [0; 128];
         let mut out = Writer::new(&mut username);
-        let Self { world, authenticator, domain, .. } = self;
+        let Self {
+            world,
+            authenticator,
+            domain,
+            ..
+        } = self;
         let arrival = testing::arrival(source);
         let name = HeaderName::ProxyAuthorization;
         let verdict = testing::with_message(&text, |message| {
@@ -131,7 +145,10 @@ fn the_right_password_is_accepted_and_tells_whose_list_it_is_in() {
     let at = |fixture: &Fixture, verdict| {
         let found = list(verdict).unwrap();
         let user = std::str::from_utf8(&fixture.username).unwrap().to_owned();
-        (user, lists.iter().position(|known| *known == found).unwrap())
+        (
+            user,
+            lists.iter().position(|known| *known == found).unwrap(),
+        )
     };
     for (user, password, expected) in [
         ("alice", "Wonderland-2026", 0),
@@ -140,13 +157,24 @@ fn the_right_password_is_accepted_and_tells_whose_list_it_is_in() {
         ("o\"neil", "Quoted-Pairs-2026", 0),
     ] {
         let nonce = fixture.nonce();
-        let login = Login { user, password, ..Login::alice("INVITE", URI, &nonce) };
+        let login = Login {
+            user,
+            password,
+            ..Login::alice("INVITE", URI, &nonce)
+        };
         let verdict = fixture.verify(login);
         // Which of its lists a domain looks into first is not told by its order in the file.
         let (name, found) = at(&fixture, verdict);
         assert_eq!(name, user);
-        let credential = fixture.world.tables.credential(lists[found], user.as_bytes()).unwrap();
-        assert!(*credential == Credential::from_password(user, "ringfence", password), "{expected}");
+        let credential = fixture
+            .world
+            .tables
+            .credential(lists[found], user.as_bytes())
+            .unwrap();
+        assert!(
+            *credential == Credential::from_password(user, "ringfence", password),
+            "{expected}"
+        );
     }
     assert_eq!(fixture.world.count(Counter::AuthAccepted), 4);
 }
@@ -155,12 +183,23 @@ fn the_right_password_is_accepted_and_tells_whose_list_it_is_in() {
 fn sha_256_is_accepted_where_it_is_offered_and_asked_for_anew_elsewhere() {
     let mut fixture = Fixture::new();
     let nonce = fixture.nonce();
-    let sha = Login { algorithm: DigestAlgorithm::Sha256, ..Login::alice("INVITE", URI, &nonce) };
+    let sha = Login {
+        algorithm: DigestAlgorithm::Sha256,
+        ..Login::alice("INVITE", URI, &nonce)
+    };
     assert_eq!(fixture.verify(sha), NEW);
     fixture.domain.algorithms = Box::new([DigestAlgorithm::Sha256]);
     assert!(list(fixture.verify(sha)).is_some());
-    let md5 = Login { nc: "00000002", algorithm: DigestAlgorithm::Md5, ..sha };
-    assert_eq!(fixture.verify(md5), NEW, "no weaker algorithm than was offered");
+    let md5 = Login {
+        nc: "00000002",
+        algorithm: DigestAlgorithm::Md5,
+        ..sha
+    };
+    assert_eq!(
+        fixture.verify(md5),
+        NEW,
+        "no weaker algorithm than was offered"
+    );
     // RFC 7616 §3.4: without the parameter it is MD5.
     fixture.domain.algorithms = Box::new([DigestAlgorithm::Md5]);
     let value = md5.value().replace("algorithm=MD5, ", "");
@@ -177,18 +216,36 @@ fn an_unknown_user_and_a_wrong_password_are_one_case_and_use_up_no_count() {
     let good = Login::alice("INVITE", URI, &nonce);
     let long = "x".repeat(400);
     for bad in [
-        Login { password: "wonderland-2026", ..good },
-        Login { user: "mallory", ..good },
-        Login { user: "Alice", ..good },
+        Login {
+            password: "wonderland-2026",
+            ..good
+        },
+        Login {
+            user: "mallory",
+            ..good
+        },
+        Login {
+            user: "Alice",
+            ..good
+        },
         Login { user: "", ..good },
-        Login { user: &long, ..good },
-        Login { password: "", ..good },
+        Login {
+            user: &long,
+            ..good
+        },
+        Login {
+            password: "",
+            ..good
+        },
     ] {
         assert_eq!(fixture.verify(bad), Verdict::Rejected);
         assert!(fixture.username.is_empty());
     }
     assert_eq!(fixture.world.count(Counter::AuthRejected), 6);
-    assert!(list(fixture.verify(good)).is_some(), "the count is still good");
+    assert!(
+        list(fixture.verify(good)).is_some(),
+        "the count is still good"
+    );
 }
 
 #[test]
@@ -197,9 +254,15 @@ fn a_response_for_another_method_or_uri_is_rejected() {
     let nonce = fixture.nonce();
     let value = Login::alice("INVITE", URI, &nonce).value();
     let line = format!("Proxy-Authorization: {value}\r\n");
-    assert_eq!(fixture.verify_lines(PHONE, "MESSAGE", URI, &line), Verdict::Rejected);
+    assert_eq!(
+        fixture.verify_lines(PHONE, "MESSAGE", URI, &line),
+        Verdict::Rejected
+    );
     let other = line.replace(URI, "sip:carol@a.test");
-    assert_eq!(fixture.verify_lines(PHONE, "INVITE", URI, &other), Verdict::Rejected);
+    assert_eq!(
+        fixture.verify_lines(PHONE, "INVITE", URI, &other),
+        Verdict::Rejected
+    );
     assert!(list(fixture.verify_lines(PHONE, "INVITE", URI, &line)).is_some());
 }
 
@@ -222,7 +285,10 @@ fn the_uri_may_name_the_target_the_domain_or_this_node_and_nothing_else() {
         ("*", false),
     ] {
         let nonce = fixture.nonce();
-        let verdict = fixture.verify(Login { uri, ..Login::alice("INVITE", URI, &nonce) });
+        let verdict = fixture.verify(Login {
+            uri,
+            ..Login::alice("INVITE", URI, &nonce)
+        });
         if fine {
             assert!(list(verdict).is_some(), "{uri}");
         } else {
@@ -242,9 +308,28 @@ fn a_replayed_request_is_never_accepted() {
         assert_eq!(fixture.verify(login), STALE);
     }
     assert_eq!(fixture.world.count(Counter::AuthReplayed), 10_000);
-    assert!(list(fixture.verify(Login { nc: "00000003", ..login })).is_some());
-    assert!(list(fixture.verify(Login { nc: "00000002", ..login })).is_some(), "out of order");
-    assert_eq!(fixture.verify(Login { nc: "00000003", ..login }), STALE);
+    assert!(
+        list(fixture.verify(Login {
+            nc: "00000003",
+            ..login
+        }))
+        .is_some()
+    );
+    assert!(
+        list(fixture.verify(Login {
+            nc: "00000002",
+            ..login
+        }))
+        .is_some(),
+        "out of order"
+    );
+    assert_eq!(
+        fixture.verify(Login {
+            nc: "00000003",
+            ..login
+        }),
+        STALE
+    );
 }
 
 #[test]
@@ -255,13 +340,24 @@ fn a_nonce_is_good_for_its_lifetime_and_then_stale() {
     let login = Login::alice("INVITE", URI, &nonce);
     fixture.world.pass_ms(300_000);
     match fixture.verify(login) {
-        Verdict::Accepted { issued_at: told, .. } => assert_eq!(told, issued_at),
+        Verdict::Accepted {
+            issued_at: told, ..
+        } => assert_eq!(told, issued_at),
         other => panic!("{other:?}"),
     }
     fixture.world.pass_ms(1000);
-    let late = Login { nc: "00000002", ..login };
+    let late = Login {
+        nc: "00000002",
+        ..login
+    };
     assert_eq!(fixture.verify(late), STALE);
-    assert_eq!(fixture.verify(Login { password: "wrong", ..late }), Verdict::Rejected);
+    assert_eq!(
+        fixture.verify(Login {
+            password: "wrong",
+            ..late
+        }),
+        Verdict::Rejected
+    );
     // The clock on the wall plays no part.
     fixture.world.now.wall.0 = 0;
     let nonce = fixture.nonce();
@@ -274,11 +370,17 @@ fn a_nonce_used_from_another_network_is_stale_if_the_response_is_right() {
     let nonce = fixture.nonce();
     let login = Login::alice("INVITE", URI, &nonce);
     assert_eq!(fixture.verify_from("203.0.113.7:5062", login), STALE);
-    let wrong = Login { password: "wrong", ..login };
+    let wrong = Login {
+        password: "wrong",
+        ..login
+    };
     // What a stranger sends with somebody else's nonce is no proof that it hears us.
     assert_eq!(fixture.verify_from("203.0.113.7:5062", wrong), NEW);
     assert_eq!(fixture.world.count(Counter::AuthRejected), 1);
-    assert!(list(fixture.verify_from("198.51.100.200:9", login)).is_some(), "the same /24");
+    assert!(
+        list(fixture.verify_from("198.51.100.200:9", login)).is_some(),
+        "the same /24"
+    );
 }
 
 #[test]
@@ -286,7 +388,10 @@ fn a_nonce_of_another_shard_or_boot_is_stale_and_of_another_key_unknown() {
     let mut fixture = Fixture::new();
     let nonce = fixture.nonce();
     let login = Login::alice("INVITE", URI, &nonce);
-    let wrong = Login { password: "wrong", ..login };
+    let wrong = Login {
+        password: "wrong",
+        ..login
+    };
     fixture.world.shard = ShardId(1);
     assert_eq!(fixture.verify(login), STALE);
     assert_eq!(fixture.verify(wrong), Verdict::Rejected);
@@ -307,7 +412,10 @@ fn a_full_table_makes_old_nonces_stale_and_serves_new_ones() {
     let mut fixture = Fixture::new();
     let nonces: Vec<_> = (0..1000).map(|_| fixture.nonce()).collect();
     for nonce in &nonces {
-        assert_ne!(fixture.verify(Login::alice("INVITE", URI, nonce)), Verdict::Rejected);
+        assert_ne!(
+            fixture.verify(Login::alice("INVITE", URI, nonce)),
+            Verdict::Rejected
+        );
     }
     let evicted = fixture.world.count(Counter::NoncesEvicted);
     let accepted = fixture.world.count(Counter::AuthAccepted);
@@ -325,7 +433,11 @@ fn credentials_for_other_realms_are_passed_over() {
     let mut fixture = Fixture::new();
     let nonce = fixture.nonce();
     let ours = Login::alice("INVITE", URI, &nonce).value();
-    let theirs = Login { realm: "carrier", ..Login::alice("INVITE", URI, "abc") }.value();
+    let theirs = Login {
+        realm: "carrier",
+        ..Login::alice("INVITE", URI, "abc")
+    }
+    .value();
     let line = format!("Proxy-Authorization: {theirs}\r\n");
     assert_eq!(fixture.verify_lines(PHONE, "INVITE", URI, &line), NEW);
     let lines = format!("{line}Proxy-Authorization: Basic YTpi\r\nProxy-Authorization: {ours}\r\n");
@@ -335,10 +447,18 @@ fn credentials_for_other_realms_are_passed_over() {
     assert_eq!(fixture.verify_lines(PHONE, "INVITE", URI, &elsewhere), NEW);
     let settings = &fixture.world.settings;
     assert!(is_for_us(settings, ours.as_bytes()));
-    for other in [theirs.as_str(), "Basic YTpi", "Digest", "Digest realm=\"ringfence\""] {
+    for other in [
+        theirs.as_str(),
+        "Basic YTpi",
+        "Digest",
+        "Digest realm=\"ringfence\"",
+    ] {
         assert!(!is_for_us(settings, other.as_bytes()), "{other}");
     }
-    assert!(is_for_us(settings, ours.replace("ringfence", "ring\\fence").as_bytes()));
+    assert!(is_for_us(
+        settings,
+        ours.replace("ringfence", "ring\\fence").as_bytes()
+    ));
 }
 
 #[test]
@@ -367,18 +487,28 @@ fn a_response_without_qop_or_with_another_is_asked_for_anew() {
     let mut fixture = Fixture::new();
     let nonce = fixture.nonce();
     let good = Login::alice("INVITE", URI, &nonce).value();
-    for value in [good.replace(", qop=auth", ""), good.replace("qop=auth", "qop=auth-int")] {
+    for value in [
+        good.replace(", qop=auth", ""),
+        good.replace("qop=auth", "qop=auth-int"),
+    ] {
         let line = format!("Proxy-Authorization: {value}\r\n");
         let verdict = fixture.verify_lines(PHONE, "INVITE", URI, &line);
         // Without qop, cnonce and nc must not be there: the scanner may call that malformed.
-        assert!(verdict == NEW || verdict == Verdict::Malformed, "{verdict:?} {value}");
+        assert!(
+            verdict == NEW || verdict == Verdict::Malformed,
+            "{verdict:?} {value}"
+        );
     }
     let old = good
         .replace(", qop=auth", "")
         .replace(", nc=00000001", "")
         .replace(", cnonce=\"c0ffee\"", "");
     let line = format!("Proxy-Authorization: {old}\r\n");
-    assert_eq!(fixture.verify_lines(PHONE, "INVITE", URI, &line), NEW, "RFC 2069");
+    assert_eq!(
+        fixture.verify_lines(PHONE, "INVITE", URI, &line),
+        NEW,
+        "RFC 2069"
+    );
 }
 
 #[test]

@@ -13,23 +13,58 @@ fn peer(text: &str) -> SourceAddr {
 
 fn with_via(via: &str) -> String {
     let text = testing::request("OPTIONS", "sip:a.test", "<sip:alice@a.test>", "");
-    text.replace("SIP/2.0/UDP 198.51.100.7:5062;rport;branch=z9hG4bK-one", via)
+    text.replace(
+        "SIP/2.0/UDP 198.51.100.7:5062;rport;branch=z9hG4bK-one",
+        via,
+    )
 }
 
 #[test]
 fn answers_go_to_the_source_address_and_to_the_port_that_can_be_reached() {
     for (via, source, port) in [
         // RFC 3581 §4: rport asks for the source port.
-        ("SIP/2.0/UDP 198.51.100.7:5062;rport;branch=z9hG4bK1", "198.51.100.7:1024", 1024),
-        ("SIP/2.0/UDP 198.51.100.7;rport=9;branch=z9hG4bK1", "198.51.100.7:1024", 1024),
+        (
+            "SIP/2.0/UDP 198.51.100.7:5062;rport;branch=z9hG4bK1",
+            "198.51.100.7:1024",
+            1024,
+        ),
+        (
+            "SIP/2.0/UDP 198.51.100.7;rport=9;branch=z9hG4bK1",
+            "198.51.100.7:1024",
+            1024,
+        ),
         // RFC 3261 §18.2.2: sent-by is the source: its port.
-        ("SIP/2.0/UDP 198.51.100.7:5062;branch=z9hG4bK1", "198.51.100.7:1024", 5062),
-        ("SIP/2.0/UDP 198.51.100.7;branch=z9hG4bK1", "198.51.100.7:1024", 5060),
-        ("SIP/2.0/UDP [2001:db8::7]:5062;branch=z9hG4bK1", "[2001:db8::7]:1024", 5062),
-        ("SIP/2.0/UDP [2001:DB8:0::7];branch=z9hG4bK1", "[2001:db8::7]:1024", 5060),
+        (
+            "SIP/2.0/UDP 198.51.100.7:5062;branch=z9hG4bK1",
+            "198.51.100.7:1024",
+            5062,
+        ),
+        (
+            "SIP/2.0/UDP 198.51.100.7;branch=z9hG4bK1",
+            "198.51.100.7:1024",
+            5060,
+        ),
+        (
+            "SIP/2.0/UDP [2001:db8::7]:5062;branch=z9hG4bK1",
+            "[2001:db8::7]:1024",
+            5062,
+        ),
+        (
+            "SIP/2.0/UDP [2001:DB8:0::7];branch=z9hG4bK1",
+            "[2001:db8::7]:1024",
+            5060,
+        ),
         // Behind NAT, or by name: only the source is known to be right.
-        ("SIP/2.0/UDP 10.0.0.7:5062;branch=z9hG4bK1", "198.51.100.7:1024", 1024),
-        ("SIP/2.0/UDP phone.test:5062;branch=z9hG4bK1", "198.51.100.7:1024", 1024),
+        (
+            "SIP/2.0/UDP 10.0.0.7:5062;branch=z9hG4bK1",
+            "198.51.100.7:1024",
+            1024,
+        ),
+        (
+            "SIP/2.0/UDP phone.test:5062;branch=z9hG4bK1",
+            "198.51.100.7:1024",
+            1024,
+        ),
         // Never where the Via would lead it.
         (
             "SIP/2.0/UDP 198.51.100.7:5062;maddr=203.0.113.1;branch=z9hG4bK1",
@@ -45,7 +80,10 @@ fn answers_go_to_the_source_address_and_to_the_port_that_can_be_reached() {
         let flow = testing::with_message(&with_via(via), |message| {
             reply_flow(testing::arrival(source), message)
         });
-        let expected = Flow::Udp { listener: ListenerId(0), peer: peer(source).with_port(port) };
+        let expected = Flow::Udp {
+            listener: ListenerId(0),
+            peer: peer(source).with_port(port),
+        };
         assert_eq!(flow, expected, "{via} from {source}");
     }
 }
@@ -68,9 +106,8 @@ fn answers_to_a_connection_stay_on_it() {
 #[test]
 fn a_retransmission_gets_the_same_tag_and_anything_else_another() {
     let mut world = World::new(Tables::default());
-    let mut tag = |text: &str| {
-        testing::with_message(text, |message| stateless_tag(&world.turn(), message))
-    };
+    let mut tag =
+        |text: &str| testing::with_message(text, |message| stateless_tag(&world.turn(), message));
     let text = testing::request("OPTIONS", "sip:a.test", "<sip:alice@a.test>", "");
     let first = tag(&text);
     assert!(first.iter().all(u8::is_ascii_hexdigit));
@@ -99,7 +136,14 @@ fn an_answer_has_what_rfc_3261_asks_for_and_names_no_software() {
         let extra = |out: &mut Writer<'_>| out.put(b"Allow: INVITE\r\n");
         assert!(answer(&mut world.turn(), arrival, message, 404, extra));
         let body = b"v=0\r\n";
-        assert!(answer_with_body(&mut world.turn(), arrival, message, 200, |_| {}, body));
+        assert!(answer_with_body(
+            &mut world.turn(),
+            arrival,
+            message,
+            200,
+            |_| {},
+            body
+        ));
         assert!(answer(&mut world.turn(), arrival, message, 100, |_| {}));
     });
     let sent = world.sent();
@@ -109,12 +153,18 @@ fn an_answer_has_what_rfc_3261_asks_for_and_names_no_software() {
     assert_eq!(flow.peer(), peer("198.51.100.7:1024"));
     assert!(refusal.starts_with("SIP/2.0 404 Not Found\r\n"));
     assert!(refusal.contains(";rport=1024"), "{refusal}");
-    assert!(refusal.contains(&format!("To: <sip:a.test>;tag={tag}\r\n")), "{refusal}");
+    assert!(
+        refusal.contains(&format!("To: <sip:a.test>;tag={tag}\r\n")),
+        "{refusal}"
+    );
     assert!(refusal.contains("Allow: INVITE\r\n"));
     assert!(refusal.ends_with("Content-Length: 0\r\n\r\n"));
     assert!(!refusal.contains("Server"));
     assert!(sent[1].1.ends_with("Content-Length: 5\r\n\r\nv=0\r\n"));
-    assert!(sent[2].1.contains("To: <sip:a.test>\r\n"), "a 100 needs no tag");
+    assert!(
+        sent[2].1.contains("To: <sip:a.test>\r\n"),
+        "a 100 needs no tag"
+    );
 }
 
 #[test]
