@@ -2,8 +2,6 @@
 
 /// An IPv4 or IPv6 address as a number, first octet highest.
 pub(super) trait Key: Copy + Ord + Default {
-    /// Bits of an address.
-    const BITS: u32;
     /// Words an address takes in a block.
     const WORDS: usize;
 
@@ -20,7 +18,6 @@ pub(super) trait Key: Copy + Ord + Default {
 }
 
 impl Key for u32 {
-    const BITS: u32 = 32;
     const WORDS: usize = 1;
 
     #[inline]
@@ -48,7 +45,6 @@ impl Key for u32 {
 }
 
 impl Key for u128 {
-    const BITS: u32 = 128;
     const WORDS: usize = 4;
 
     #[inline]
@@ -64,7 +60,7 @@ impl Key for u128 {
     #[inline]
     fn begins_like(self, words: &[u32], octets: u32) -> bool {
         let [a, b, c, d] = [words[0], words[1], words[2], words[3]].map(Self::from);
-        let key = a << 96 | b << 64 | c << 32 | d;
+        let key = (a << 96) | (b << 64) | (c << 32) | d;
         (self ^ key) >> (128 - 8 * octets) == 0
     }
 
