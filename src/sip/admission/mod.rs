@@ -9,7 +9,7 @@ mod identity;
 mod refuse;
 
 pub(crate) use identity::removes_identity;
-pub(crate) use refuse::refuse;
+pub(crate) use refuse::{answer_stranger, refuse};
 
 use super::auth::{Authenticator, Verdict};
 use super::rate::Sources;
@@ -91,9 +91,11 @@ pub(crate) fn check_basics(turn: &mut Turn<'_>, message: Message<'_>) -> Result<
     if message.max_forwards() == Some(0) && !is_for_us(turn.tables, turn.settings, line, &uri) {
         return Err(Refusal::Status(483, Counter::RefusedTooManyHops));
     }
-    if unsupported(turn.tables, turn.settings, message)
-        .next()
-        .is_some()
+    let asks = |name| message.header(name).is_some();
+    if (asks(HeaderName::ProxyRequire) || asks(HeaderName::Require))
+        && unsupported(turn.tables, turn.settings, message)
+            .next()
+            .is_some()
     {
         return Err(Refusal::BadExtension);
     }
