@@ -138,13 +138,10 @@ fn is_listed(
         let uri = Uri::parse(message.request_line()?.uri).ok()?;
         super::domain_of(turn.tables, uri.host)
     };
-    challenger.or_else(named).is_some_and(|domain| {
-        !domain.call_acls.is_empty()
-            && turn
-                .tables
-                .acl()
-                .admits(arrival.flow.peer().ip(), &domain.call_acls)
-    })
+    let source = arrival.flow.peer().ip();
+    challenger
+        .or_else(named)
+        .is_some_and(|domain| turn.tables.acl().admits(source, &domain.call_acls))
 }
 
 fn has_credentials(message: Message<'_>) -> bool {

@@ -732,7 +732,8 @@ fn phones_behind_one_address_pass_while_guesses_among_them_do_not() {
     for _ in 0..2_000 {
         fixture.login(ELSEWHERE, uri, from, ALICE).unwrap();
     }
-    // No time has passed. Every guess below is preceded by a right answer.
+    // No time has passed. Every guess below is preceded by two right answers: one gives back what
+    // the challenge cost, the other must not give back what a guess cost.
     let mut guesses = 0;
     for _ in 0..300 {
         let challenge = fixture.answer(ELSEWHERE, &call(uri, ""));
@@ -740,18 +741,26 @@ fn phones_behind_one_address_pass_while_guesses_among_them_do_not() {
             continue;
         };
         let value = |login: Login<'_>| {
-            let value = Login {
+            let login = Login {
                 uri,
                 nonce: &nonce,
                 ..login
-            }
-            .value();
-            call(uri, &format!("Proxy-Authorization: {value}\r\n"))
+            };
+            call(uri, &format!("Proxy-Authorization: {}\r\n", login.value()))
         };
         fixture.admit(ELSEWHERE, &value(ALICE)).unwrap();
+        fixture
+            .admit(
+                ELSEWHERE,
+                &value(Login {
+                    nc: "00000002",
+                    ..ALICE
+                }),
+            )
+            .unwrap();
         let wrong = Login {
             password: "guess",
-            nc: "00000002",
+            nc: "00000003",
             ..ALICE
         };
         guesses += u32::from(fixture.answer(ELSEWHERE, &value(wrong)).is_some());
@@ -762,6 +771,7 @@ fn phones_behind_one_address_pass_while_guesses_among_them_do_not() {
 #[test]
 fn a_stale_nonce_is_renewed_even_when_the_budget_is_spent() {
     let mut fixture = Fixture::new();
+    fixture.world.settings.source_allowance_bytes = 1 << 20;
     let uri = "sip:bob@cred.test";
     let first = fixture.answer(ELSEWHERE, &call(uri, "")).unwrap();
     let nonce = challenge_value(&first, "nonce").unwrap();
@@ -774,12 +784,8 @@ fn a_stale_nonce_is_renewed_even_when_the_budget_is_spent() {
     }
     .value();
     let text = call(uri, &format!("Proxy-Authorization: {value}\r\n"));
-    // The flood has used up what an unproven source may be sent; this phone has proved itself.
-    let now = fixture.world.now.time;
-    let peer = testing::arrival(ELSEWHERE).flow.peer();
-    fixture
-        .sources
-        .on_proved(now, &fixture.world.settings, peer);
+    let plain = fixture.refuse(ELSEWHERE, &call(uri, ""), fixture.challenge_of("cred.test"));
+    assert_eq!(plain, Disposition::Dropped(Counter::DroppedSourceBudget));
     let answer = fixture.answer(ELSEWHERE, &text).unwrap();
     assert_eq!(challenge_value(&answer, "stale").as_deref(), Some("true"));
     let nonce = challenge_value(&answer, "nonce").unwrap();
