@@ -25,7 +25,7 @@ use crate::wire::{
 
 /// Option tags of Require that the edge fulfils where it is the user agent server: in REGISTER
 /// and in OPTIONS to itself.
-const REQUIRE_SUPPORTED: [&str; 3] = ["path", "outbound", "gruu"];
+const REQUIRE_SUPPORTED: [&str; 2] = ["path", "outbound"];
 
 /// A refusal, to be answered statelessly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -278,7 +278,7 @@ fn basics_are_judged_in_the_order_416_483_420() {
         (
             "REGISTER",
             "sip:cred.test",
-            "Require: path,outbound\r\nRequire: gruu\r\n",
+            "Require: path\r\nRequire: Outbound\r\n",
             Ok(()),
         ),
     ] {

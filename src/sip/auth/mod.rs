@@ -4,6 +4,7 @@
 //! for what: that is `admission`'s and `registrar`'s. Implements RFC 2617 §3.2, RFC 7616 §3,
 //! RFC 8760, RFC 3261 §22.
 
+mod measure;
 mod nonce;
 mod response;
 mod window;
@@ -17,6 +18,8 @@ use crate::wire::{Credentials, DigestAlgorithm, HeaderName, Message, Uri, Writer
 use nonce::{Mint, Nonce};
 use response::{Checker, Question};
 use window::{Count, NonceCounts};
+
+pub use measure::DigestMeasure;
 
 /// Longest user name that may have a credential, un-escaped, in octets.
 const USERNAME_BYTES_MAX: usize = limits::AOR_USER_BYTES_MAX;
