@@ -1,6 +1,7 @@
 //! What those who are not let in are told, and how much of it.
 
 use super::*;
+use crate::sip::{Flow, ShardId};
 
 #[test]
 fn unknown_user_and_wrong_password_get_the_same_octets() {
@@ -246,4 +247,44 @@ fn a_stale_nonce_is_renewed_even_when_the_budget_is_spent() {
     .value();
     let text = call(uri, &format!("Proxy-Authorization: {value}\r\n"));
     assert!(fixture.admit(ELSEWHERE, &text).is_ok());
+}
+
+#[test]
+fn a_connection_has_proved_where_it_is_and_a_datagram_has_not() {
+    let mut fixture = Fixture::new();
+    fixture.world.settings.source_allowance_bytes = 0;
+    let text = testing::request("OPTIONS", "sip:192.0.2.1", "<sip:x@y.test>", "");
+    let long = "x".repeat(text.len());
+    let mut answer = |arrival| {
+        testing::with_message(&text, |message| {
+            let Fixture { world, sources, .. } = &mut fixture;
+            let extra = |out: &mut Writer<'_>| {
+                out.put(b"Subject: ");
+                out.put(long.as_bytes());
+                out.put(b"\r\n");
+            };
+            answer_stranger(&mut world.turn(), sources, arrival, message, 200, extra)
+        })
+    };
+    let datagram = testing::arrival(ELSEWHERE);
+    let stream = Arrival {
+        flow: Flow::Stream {
+            shard: ShardId(0),
+            listener: ListenerId(0),
+            slot: 1,
+            generation: 1,
+            peer: datagram.flow.peer(),
+        },
+    };
+    let dropped = Disposition::Dropped(Counter::DroppedAmplification);
+    assert_eq!(answer(datagram), dropped);
+    assert_eq!(answer(stream), Disposition::Answered);
+    assert_eq!(answer(testing::arrival(CARRIER)), Disposition::Answered);
+    let sent = fixture.world.sent();
+    assert_eq!(
+        sent.len(),
+        2,
+        "what is not sent leaves nothing in the outbox"
+    );
+    assert_eq!(sent[0].0, stream.flow);
 }
