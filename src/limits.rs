@@ -36,6 +36,23 @@ pub const CONTACTS_PER_AOR_MAX: usize = 32;
 /// Most branches of one forked request.
 pub const BRANCHES_MAX: usize = CONTACTS_PER_AOR_MAX;
 
+/// Branches that a shard's tables hold per live transaction: most requests have one, a forked one
+/// has several.
+pub const BRANCHES_PER_REQUEST: u32 = 2;
+
+/// Routes followed one after another before a number or address of record is given up: a route
+/// may lead to an address of record whose domain has a route for it.
+pub const ROUTE_ROUNDS_MAX: u8 = 4;
+
+/// Targets of one trunk that one call may try.
+pub const TRUNK_TARGETS_MAX: usize = 64;
+
+/// How long a trunk target that failed is passed over, in milliseconds.
+pub const TARGET_DOWN_MS: u64 = 10_000;
+
+/// CANCELs that one shard may have on offer to the others at a time.
+pub const CANCEL_QUESTIONS_MAX: u32 = 256;
+
 /// Longest user part that carries a Record-Route token, in characters.
 pub const ROUTE_TOKEN_CHARS_MAX: usize = 96;
 

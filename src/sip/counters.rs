@@ -49,6 +49,8 @@ counters! {
     StunAnswered = "stun_answered_total",
     /// Malformed datagrams; the reasons are counted apart.
     Malformed = "malformed_total",
+    /// Dropped: malformed, and not to be answered.
+    DroppedMalformed = "dropped_malformed_total",
     /// Dropped: a response that fits no transaction and no token.
     DroppedStrayResponse = "dropped_stray_response_total",
     /// Dropped: an ACK that fits no transaction and has no token.
@@ -99,6 +101,8 @@ counters! {
     AuthRejected = "auth_rejected_total",
     /// Credentials refused: nonce count seen before.
     AuthReplayed = "auth_replayed_total",
+    /// Refused: malformed, and answered.
+    RefusedMalformed = "refused_malformed_total",
     /// Refused: no such domain.
     RefusedNoDomain = "refused_no_domain_total",
     /// Refused: source not in a mapped access control list, or nothing mapped.
