@@ -1,0 +1,1 @@
+//! Transactions driven from outside.
