@@ -129,8 +129,10 @@ pub(super) struct Absorbers {
     octets: usize,
 }
 
-// DESIGN §5: at most 128 octets each, index included; the three timers are shared by all.
-const _: () = assert!(Slab::<Absorber>::slot_bytes() + chains::BYTES_PER_SLOT <= 128);
+/// Octets of one finished transaction: slot and index. The three timers are shared by all.
+pub(super) const ABSORBER_BYTES: usize = Slab::<Absorber>::slot_bytes() + chains::BYTES_PER_SLOT;
+
+const _: () = assert!(ABSORBER_BYTES <= 128);
 
 impl Absorbers {
     pub(super) fn with_capacity(capacity: u32) -> Self {

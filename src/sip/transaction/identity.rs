@@ -5,8 +5,9 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::super::reply::default_port;
 use super::super::{Arrival, Flow, Key};
-use crate::wire::{Message, Method, Transport, Via};
+use crate::wire::{Message, Method, Via};
 
 /// RFC 3261 §8.1.1.7: what a branch begins with that is unique in space and time.
 const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
@@ -133,11 +134,7 @@ fn write_sent_by(hasher: &mut SipHasher13, via: &Via<'_>) {
         }
         None => write_text(hasher, via.host),
     }
-    let default_port = match via.transport {
-        Transport::Tls => 5061,
-        Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Wss | Transport::Other => 5060,
-    };
-    hasher.write_u16(via.port.unwrap_or(default_port));
+    hasher.write_u16(via.port.unwrap_or_else(|| default_port(via.transport)));
 }
 
 /// RFC 3261 §17.2.3, for elements of RFC 2543: Request-URI, tags, Call-ID, CSeq and top Via. The

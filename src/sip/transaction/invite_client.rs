@@ -1,5 +1,7 @@
 //! The INVITE client transaction: RFC 3261 §17.1.1 with RFC 6026 §7.2, and §9.1 for CANCEL.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use super::table::{self, Row};
 
 table::vocabulary! {

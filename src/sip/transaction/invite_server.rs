@@ -3,6 +3,8 @@
 //! The proxy sends the 100 itself. An ICMP error names a flow and not a response; what could not be
 //! delivered ends by timer H (RFC 3261 §17.2.4).
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use super::table::{self, Row};
 
 table::vocabulary! {

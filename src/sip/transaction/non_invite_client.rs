@@ -1,5 +1,7 @@
 //! The non-INVITE client transaction: RFC 3261 §17.1.2. A CANCEL of ours is one too.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use super::table::{self, Row};
 
 table::vocabulary! {

@@ -1,5 +1,7 @@
 //! The non-INVITE server transaction: RFC 3261 §17.2.2 with RFC 4320 §4.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use super::table::{self, Row};
 
 table::vocabulary! {
