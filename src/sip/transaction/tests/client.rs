@@ -43,7 +43,7 @@ fn an_unanswered_invite_is_sent_at_t1_doubling_until_timer_b() {
 fn over_a_connection_an_invite_is_sent_once_and_timer_b_ends_it() {
     let (mut bench, client) = started(Kind::Invite, "INVITE", stream(CALLEE));
     let fired = bench.pass_ms(33_000);
-    assert_eq!(sending_times(&fired), []);
+    assert_eq!(sending_times(&fired), [0u64; 0]);
     assert_eq!(verdicts(&fired), [(32_000, timed_out(client))]);
     bench.assert_empty();
 }
@@ -243,7 +243,7 @@ fn after_a_provisional_a_request_is_sent_every_t2_until_timer_f() {
 #[test]
 fn over_a_connection_a_request_is_sent_once_and_answered_leaves_nothing() {
     let (mut bench, client) = started(Kind::NonInvite, "MESSAGE", stream(CALLEE));
-    assert_eq!(sending_times(&bench.pass_ms(10_000)), []);
+    assert_eq!(sending_times(&bench.pass_ms(10_000)), [0u64; 0]);
     assert_eq!(
         bench.answer(client, &reply(200, "MESSAGE", "x")),
         pass(client)
