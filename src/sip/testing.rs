@@ -15,7 +15,7 @@ use super::{
     Wheel,
 };
 use crate::limits::Capacity;
-use crate::tenant::Tables;
+use crate::tenant::{self, Tables};
 use crate::wire::{DigestAlgorithm, Index, Message, Transport};
 
 /// A listener at 192.0.2.1:5060 and one at [2001:db8::1]:5080, advertised as edge.example.org:5070.
@@ -67,6 +67,12 @@ pub(crate) fn settings() -> Settings {
             ..Capacity::default()
         },
     }
+}
+
+/// The tables that a provisioning file with this text makes, for the realm of [`settings`].
+pub(crate) fn tables(provision: &str) -> Tables {
+    let model = tenant::provision::parse(provision, "test.toml".as_ref()).unwrap();
+    tenant::compile(&model, "ringfence").unwrap()
 }
 
 /// Fixed keys of the first boot.
@@ -246,7 +252,8 @@ impl<'a> Login<'a> {
             cnonce,
             ..
         } = self;
-        let user = user.replace('\\', "\\\\").replace('"', "\\\"");
+        // RFC 3261 §25.1: any character may be written as a quoted pair.
+        let user = user.replace('\'', "\\'");
         let response = self.response();
         let algorithm = match self.algorithm {
             DigestAlgorithm::Md5 => "MD5",

@@ -19,7 +19,8 @@ use super::{Arrival, Counter, Settings, Strangers};
 use crate::limits;
 use crate::tenant::{AccountId, CredentialListId, Domain, DomainId, Tables, TrunkId};
 use crate::wire::{
-    HeaderName, Message, Method, NameAddr, RequestLine, Scheme, Uri, Writer, host_addr, split_values,
+    HeaderName, Message, Method, NameAddr, RequestLine, Scheme, Uri, Writer, host_addr,
+    split_values,
 };
 
 /// Option tags of Require that the edge fulfils where it is the user agent server: in REGISTER

@@ -15,7 +15,7 @@ name = "a"
   name = "phones"
   users = [
     { username = "alice", password = "Wonderland-2026" },
-    { username = "b b", password = "Spaced-Names-2026" },
+    { username = "b/b;b", password = "Escaped-Names-2026" },
   ]
   [[account.ip_acl]]
   name = "office"
@@ -44,7 +44,7 @@ name = "a"
 name = "b"
   [[account.ip_acl]]
   name = "everybody"
-  entries = ["0.0.0.0/0"]
+  entries = ["0.0.0.0/1", "128.0.0.0/1"]
   [[account.domain]]
   name = "open.test"
   calls = { ip_acls = ["everybody"] }
@@ -507,16 +507,17 @@ fn a_caller_of_another_domain_of_the_account_is_judged_by_its_own() {
 #[test]
 fn with_credentials_from_names_the_caller_and_by_acl_alone_it_is_free() {
     let mut fixture = Fixture::new();
-    let spaced = Login {
-        user: "b b",
-        password: "Spaced-Names-2026",
+    let escaped = Login {
+        user: "b/b;b",
+        password: "Escaped-Names-2026",
         ..ALICE
     };
     for (from, user, fine) in [
         ("<sip:alice@cred.test>", ALICE, true),
         ("\"Bob\" <sip:alice@192.0.2.200:5062>", ALICE, true),
         ("<sip:%61lice@cred.test>", ALICE, true),
-        ("<sip:b%20b@cred.test>", spaced, true),
+        ("<sip:b%2Fb%3bb@cred.test>", escaped, true),
+        ("<sip:b/b;b@cred.test>", escaped, true),
         ("<sip:+15550100@cred.test>", ALICE, true),
         ("<sip:%2B1-555-0100@cred.test>", ALICE, true),
         ("<tel:+1-555-0100>", ALICE, true),

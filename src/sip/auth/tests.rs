@@ -8,7 +8,7 @@ use crate::sip::testing::{self, Login, World, challenge_value};
 const URI: &str = "sip:bob@a.test";
 const PHONE: &str = "198.51.100.7:5062";
 
-/// alice is in both lists with different passwords, bob in the second, "o\"neil" in the first.
+/// alice is in both lists with different passwords, bob in the second, o'neil in the first.
 const TENANTS: &str = r#"
 [[account]]
 name = "a"
@@ -16,7 +16,7 @@ name = "a"
   name = "one"
   users = [
     { username = "alice", password = "Wonderland-2026" },
-    { username = "o\"neil", password = "Quoted-Pairs-2026" },
+    { username = "o'neil", password = "Quoted-Pairs-2026" },
   ]
   [[account.credential_list]]
   name = "two"
@@ -154,7 +154,7 @@ fn the_right_password_is_accepted_and_tells_whose_list_it_is_in() {
         ("alice", "Wonderland-2026", 0),
         ("alice", "Lookingglass-2026", 1),
         ("bob", "Builder-Bobby-2026", 1),
-        ("o\"neil", "Quoted-Pairs-2026", 0),
+        ("o'neil", "Quoted-Pairs-2026", 0),
     ] {
         let nonce = fixture.nonce();
         let login = Login {
