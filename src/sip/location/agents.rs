@@ -119,7 +119,10 @@ impl Agents {
 
     /// The text; empty for none.
     pub(super) fn text<'a>(&self, strings: &'a Strings, id: AgentId) -> &'a [u8] {
-        match u32::from(id.0).checked_sub(1).and_then(|slot| self.entries.at(slot)) {
+        match u32::from(id.0)
+            .checked_sub(1)
+            .and_then(|slot| self.entries.at(slot))
+        {
             Some((_, agent)) => strings.octets(agent.text, usize::from(agent.length)),
             None => b"",
         }

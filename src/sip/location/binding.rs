@@ -93,8 +93,10 @@ pub(super) struct Binding {
     pub(super) branch: u64,
     /// From then on it is not seen, whether its timer has run or not.
     pub(super) expires_at: Time,
-    /// When it was changed last.
-    pub(super) registered_at: WallTime,
+    /// Seconds from its last change to its expiry.
+    pub(super) life_s: u32,
+    /// When it was changed last, in seconds of wall-clock time.
+    pub(super) registered_s: u32,
     /// Listener and source of the REGISTER that changed it last.
     pub(super) flow: PackedFlow,
     /// Slot of its address of record.
@@ -142,6 +144,16 @@ impl Binding {
             },
             stream @ Flow::Stream { .. } => stream,
         }
+    }
+
+    /// When it was changed last.
+    pub(super) const fn changed_at(&self) -> Time {
+        Time(self.expires_at.0 - self.life_s as u64 * 1_000_000_000)
+    }
+
+    /// When it was changed last, as people tell time.
+    pub(super) const fn registered_at(&self) -> WallTime {
+        WallTime(self.registered_s as u64 * 1000)
     }
 
     /// True when the way to it is to be kept open by datagrams.

@@ -6,7 +6,7 @@ use super::strings::StringId;
 use super::{AddressOfRecord, Location, Phase, RequestId};
 use crate::limits::CONTACTS_PER_AOR_MAX;
 use crate::sip::turn::Turn;
-use crate::sip::{ContactsFull, Counter, Flow, Time, WallTime};
+use crate::sip::{ContactsFull, Counter, Flow, Time};
 use crate::tenant::{CredentialListId, DomainId};
 use crate::wire::Uri;
 
@@ -26,7 +26,7 @@ pub(crate) struct Registration<'a> {
     /// Path values, comma-separated; empty when none.
     pub(crate) path: &'a [u8],
     /// When the nonce of its credentials was made.
-    pub(crate) nonce_at: Option<WallTime>,
+    pub(crate) nonce_at: Time,
     /// True when no binding may be added.
     pub(crate) draining: bool,
 }
@@ -50,6 +50,30 @@ pub(crate) struct Wanted<'a> {
     pub(crate) behind_nat: bool,
     /// Port of the source address that requests go to.
     pub(crate) target_port: u16,
+}
+
+/// The contacts of one REGISTER, in order.
+#[derive(Debug, Default)]
+pub(crate) struct WantedList<'a> {
+    items: [Option<Wanted<'a>>; CONTACTS_PER_AOR_MAX],
+    length: usize,
+}
+
+impl<'a> WantedList<'a> {
+    /// Adds a contact; false when there are `limits::CONTACTS_PER_AOR_MAX` already.
+    pub(crate) fn push(&mut self, wanted: Wanted<'a>) -> bool {
+        let Some(item) = self.items.get_mut(self.length) else {
+            return false;
+        };
+        *item = Some(wanted);
+        self.length += 1;
+        true
+    }
+
+    /// The contacts.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Wanted<'a>> {
+        self.items[..self.length].iter().flatten()
+    }
 }
 
 /// Why nothing was changed.
@@ -118,16 +142,14 @@ enum Was {
 type PlaceList = [Option<Place>; CONTACTS_PER_AOR_MAX];
 
 impl Location {
-    /// Adds, refreshes and removes bindings of `aor`, all or none. `wanted` has at most
-    /// `limits::CONTACTS_PER_AOR_MAX` contacts.
+    /// Adds, refreshes and removes bindings of `aor`, all or none.
     pub(crate) fn change(
         &mut self,
         turn: &mut Turn<'_>,
         aor: &[u8],
         registration: &Registration<'_>,
-        wanted: &[Wanted<'_>],
+        wanted: &WantedList<'_>,
     ) -> Result<(), ChangeRefused> {
-        assert!(wanted.len() <= CONTACTS_PER_AOR_MAX);
         self.remove_dead(turn, aor);
         let mut plan = self.list_existing(aor);
         self.plan_steps(&mut plan, registration, wanted)?;
@@ -151,7 +173,10 @@ impl Location {
         self.remove_dead(turn, aor);
         let plan = self.list_existing(aor);
         let slots = &plan.existing[..plan.count];
-        if slots.iter().any(|slot| is_out_of_order(self.binding(*slot), registration)) {
+        if slots
+            .iter()
+            .any(|slot| is_out_of_order(self.binding(*slot), registration))
+        {
             return Err(ChangeRefused::OutOfOrder);
         }
         for slot in slots {
@@ -169,10 +194,15 @@ impl Location {
         }
         loop {
             let mut alive = [NONE; CONTACTS_PER_AOR_MAX];
-            for (place, view) in alive.iter_mut().zip(self.live(turn.tables, turn.now.time, aor)) {
+            for (place, view) in alive
+                .iter_mut()
+                .zip(self.live(turn.tables, turn.now.time, aor))
+            {
                 *place = view.slot;
             }
-            let dead = self.chain(self.find(aor)).find(|slot| !alive.contains(slot));
+            let dead = self
+                .chain(self.find(aor))
+                .find(|slot| !alive.contains(slot));
             let Some(dead) = dead else { break };
             let counter = if self.binding(dead).expires_at <= turn.now.time {
                 Counter::BindingsExpired
@@ -204,10 +234,10 @@ impl Location {
         &self,
         plan: &mut Plan,
         registration: &Registration<'_>,
-        wanted: &[Wanted<'_>],
+        wanted: &WantedList<'_>,
     ) -> Result<(), ChangeRefused> {
         for (at, this) in wanted.iter().enumerate() {
-            if wanted[..at].iter().any(|other| is_same(this, other)) {
+            if wanted.iter().take(at).any(|other| is_same(this, other)) {
                 // RFC 3261 §10.3 step 7: the second would find a binding with its own Call-ID and
                 // a CSeq that is not higher, and fail; here it fails before anything is done.
                 return Err(ChangeRefused::Duplicate);
@@ -253,9 +283,9 @@ impl Location {
         turn: &Turn<'_>,
         plan: &mut Plan,
         registration: &Registration<'_>,
-        wanted: &[Wanted<'_>],
+        wanted: &WantedList<'_>,
     ) -> Result<(), ChangeRefused> {
-        let steps = &plan.steps[..wanted.len()];
+        let steps = &plan.steps[..wanted.length];
         let created = steps.iter().filter(|step| **step == Step::Create).count();
         if created == 0 {
             return Ok(());
@@ -304,7 +334,7 @@ impl Location {
         aor: &[u8],
         plan: &mut Plan,
         registration: &Registration<'_>,
-        wanted: &[Wanted<'_>],
+        wanted: &WantedList<'_>,
     ) -> Option<(Option<u32>, PlaceList)> {
         let mut places: PlaceList = [None; CONTACTS_PER_AOR_MAX];
         if plan.aor.is_none() && wanted.iter().all(|this| this.expires_s == 0) {
@@ -370,7 +400,10 @@ impl Location {
         let text = if is_same {
             None
         } else {
-            Some(self.strings.store(&[wanted.contact, wanted.instance, registration.path])?)
+            Some(
+                self.strings
+                    .store(&[wanted.contact, wanted.instance, registration.path])?,
+            )
         };
         Some(Place { slot, text, was })
     }
@@ -382,7 +415,9 @@ impl Location {
         registration: &Registration<'_>,
         wanted: &Wanted<'_>,
     ) -> Option<Place> {
-        let text = self.strings.store(&[wanted.contact, wanted.instance, registration.path])?;
+        let text = self
+            .strings
+            .store(&[wanted.contact, wanted.instance, registration.path])?;
         let binding = new_binding(turn, aor, text, registration, wanted);
         let key = match self.bindings.insert(binding) {
             Ok(key) => key,
@@ -421,7 +456,7 @@ impl Location {
         plan: &Plan,
         places: &PlaceList,
         registration: &Registration<'_>,
-        wanted: &[Wanted<'_>],
+        wanted: &WantedList<'_>,
     ) {
         let agent = self.agents.take(&mut self.strings, registration.agent);
         // The new order: what this request changed, as it named it, then the rest as it was.
@@ -501,7 +536,9 @@ fn new_binding(
         call_id: registration.id.call_id,
         branch: registration.id.branch,
         expires_at: Time(turn.now.time.0 + life_ns),
-        registered_at: turn.now.wall,
+        life_s: wanted.expires_s,
+        // Seconds from 1970 fit 32 bits until 2106.
+        registered_s: (turn.now.wall.0 / 1000).min(u64::from(u32::MAX)) as u32,
         flow: PackedFlow::new(registration.flow),
         aor,
         next: NONE,
@@ -528,7 +565,7 @@ fn new_binding(
 fn is_out_of_order(binding: &Binding, registration: &Registration<'_>) -> bool {
     binding.call_id == registration.id.call_id
         && registration.id.cseq <= binding.cseq
-        && registration.nonce_at.is_none_or(|nonce_at| nonce_at <= binding.registered_at)
+        && registration.nonce_at <= binding.changed_at()
 }
 
 /// True when two contacts of one request name the same binding.

@@ -49,7 +49,10 @@ impl Index {
         }
         self.buckets[at] = u64::from(tag) << 32 | u64::from(slot + 1);
         self.length += 1;
-        assert!((self.length as usize) < self.buckets.len(), "an index always has an empty bucket");
+        assert!(
+            (self.length as usize) < self.buckets.len(),
+            "an index always has an empty bucket"
+        );
     }
 
     /// Removes the entry of `slot`; nothing happens when it is not there.
@@ -88,11 +91,19 @@ impl Index {
     }
 
     fn after(&self, at: usize) -> usize {
-        if at + 1 == self.buckets.len() { 0 } else { at + 1 }
+        if at + 1 == self.buckets.len() {
+            0
+        } else {
+            at + 1
+        }
     }
 
     fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.buckets.len() - from }
+        if to >= from {
+            to - from
+        } else {
+            to + self.buckets.len() - from
+        }
     }
 }
 

@@ -27,7 +27,11 @@ impl Location {
         if let Some(aor) = &filter.aor {
             // At most `limits::CONTACTS_PER_AOR_MAX`: always one page.
             let aor = canonical(aor);
-            if filter.host.as_deref().is_none_or(|host| is_at(aor.as_bytes(), host)) {
+            if filter
+                .host
+                .as_deref()
+                .is_none_or(|host| is_at(aor.as_bytes(), host))
+            {
                 let live = self.live(turn.tables, turn.now.time, aor.as_bytes());
                 rows.extend(live.map(|view| row(view, aor.as_bytes(), turn.shard)));
             }
@@ -96,7 +100,7 @@ fn row(view: View<'_>, aor: &[u8], shard: ShardId) -> BindingRow {
         flow: view.flow(),
         user_agent: text(view.agent()),
         instance: text(view.instance()),
-        registered_at: view.binding.registered_at,
+        registered_at: view.binding.registered_at(),
         expires_at: view.expires_at(),
         q_milli: view.q_milli(),
         behind_nat: view.binding.behind_nat,

@@ -24,7 +24,8 @@ use std::hash::Hasher as _;
 use siphasher::{sip, sip128};
 
 pub(crate) use binding::Q_ABSENT;
-pub(crate) use change::{ChangeRefused, Registration, Wanted};
+pub(crate) use change::{ChangeRefused, Registration, Wanted, WantedList};
+pub(crate) use sweep::HOUSEKEEPING_SLOT;
 pub(crate) use targets::{Target, TargetSet, TargetSetWriter};
 
 use agents::Agents;
@@ -113,7 +114,9 @@ impl Location {
             };
             if !view.instance().is_empty() {
                 let newer = ranked[..count].iter().find(|newer| {
-                    self.view(newer.slot).instance().eq_ignore_ascii_case(view.instance())
+                    self.view(newer.slot)
+                        .instance()
+                        .eq_ignore_ascii_case(view.instance())
                 });
                 // RFC 5626 §5.3: of one instance the newest flow comes first, whatever its q.
                 match newer {
@@ -237,11 +240,15 @@ impl Location {
     }
 
     fn find(&self, aor: &[u8]) -> Option<u32> {
-        self.index.find(self.hash(aor), |slot| self.aor_text(slot) == aor)
+        self.index
+            .find(self.hash(aor), |slot| self.aor_text(slot) == aor)
     }
 
     fn aor(&self, slot: u32) -> &AddressOfRecord {
-        let (_, aor) = self.aors.at(slot).expect("a slot in the index or a binding is in use");
+        let (_, aor) = self
+            .aors
+            .at(slot)
+            .expect("a slot in the index or a binding is in use");
         aor
     }
 
@@ -251,8 +258,14 @@ impl Location {
     }
 
     fn set_first(&mut self, aor: u32, first: u32) {
-        let (key, _) = self.aors.at(aor).expect("a binding's address of record is in use");
-        let aor = self.aors.get_mut(key).expect("the key was read from the slot");
+        let (key, _) = self
+            .aors
+            .at(aor)
+            .expect("a binding's address of record is in use");
+        let aor = self
+            .aors
+            .get_mut(key)
+            .expect("the key was read from the slot");
         aor.first = first;
     }
 
@@ -263,7 +276,9 @@ impl Location {
 
     fn binding_mut(&mut self, slot: u32) -> &mut Binding {
         let (key, _) = self.bindings.at(slot).expect("a linked slot is in use");
-        self.bindings.get_mut(key).expect("the key was read from the slot")
+        self.bindings
+            .get_mut(key)
+            .expect("the key was read from the slot")
     }
 
     fn view(&self, slot: u32) -> View<'_> {
@@ -306,7 +321,9 @@ impl Location {
     fn remove(&mut self, wheel: &mut Wheel, slot: u32) {
         let aor = self.binding(slot).aor;
         let next = self.binding(slot).next;
-        let before = self.chain(Some(aor)).find(|before| self.binding(*before).next == slot);
+        let before = self
+            .chain(Some(aor))
+            .find(|before| self.binding(*before).next == slot);
         match before {
             Some(before) => self.binding_mut(before).next = next,
             None => self.set_first(aor, next),
@@ -318,7 +335,10 @@ impl Location {
     /// Gives back what a binding holds; it must be in no list.
     fn free(&mut self, wheel: &mut Wheel, slot: u32) {
         let (key, _) = self.bindings.at(slot).expect("a slot to free is in use");
-        let binding = self.bindings.remove(key).expect("the key was read from the slot");
+        let binding = self
+            .bindings
+            .remove(key)
+            .expect("the key was read from the slot");
         if let Some(timer) = binding.timer {
             wheel.cancel(timer);
         }
@@ -399,7 +419,9 @@ impl<'a> View<'a> {
 
     /// The user agent; empty when unknown.
     pub(crate) fn agent(self) -> &'a [u8] {
-        self.location.agents.text(&self.location.strings, self.binding.agent)
+        self.location
+            .agents
+            .text(&self.location.strings, self.binding.agent)
     }
 
     /// `reg-id`; 0 = none.
@@ -432,7 +454,9 @@ impl<'a> View<'a> {
     }
 
     fn texts(self) -> &'a [u8] {
-        self.location.strings.octets(self.binding.text, self.binding.text_length())
+        self.location
+            .strings
+            .octets(self.binding.text, self.binding.text_length())
     }
 }
 

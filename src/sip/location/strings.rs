@@ -70,7 +70,11 @@ impl Strings {
         let count = bytes.div_ceil(PAGE_BYTES) + CLASS_BYTES.len();
         let mut pages = Vec::with_capacity(count);
         for page in 0..count as u32 {
-            let next = if page as usize + 1 == count { NONE_PAGE } else { page + 1 };
+            let next = if page as usize + 1 == count {
+                NONE_PAGE
+            } else {
+                page + 1
+            };
             pages.push(Page {
                 next,
                 prev: NONE_PAGE,
@@ -198,7 +202,9 @@ impl Strings {
     }
 
     fn unlink(&mut self, number: u32) {
-        let Page { next, prev, class, .. } = self.pages[number as usize];
+        let Page {
+            next, prev, class, ..
+        } = self.pages[number as usize];
         if prev == NONE_PAGE {
             self.partial[usize::from(class)] = next;
         } else {
@@ -216,7 +222,10 @@ fn class_of(length: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it did not expect"
+)]
 mod tests {
     use proptest::prelude::*;
 

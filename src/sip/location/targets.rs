@@ -43,9 +43,10 @@ impl<'b> TargetSetWriter<'b> {
 
     /// Adds a target; false when it does not fit (it is then not in the set).
     pub(crate) fn push(&mut self, target: &Target<'_>) -> bool {
-        let (Ok(contact_length), Ok(path_length)) =
-            (u16::try_from(target.contact.len()), u16::try_from(target.path.len()))
-        else {
+        let (Ok(contact_length), Ok(path_length)) = (
+            u16::try_from(target.contact.len()),
+            u16::try_from(target.path.len()),
+        ) else {
             return false;
         };
         let extra = match target.flow {
@@ -64,7 +65,13 @@ impl<'b> TargetSetWriter<'b> {
         self.put(&[kind, target.flow.listener().0]);
         self.put(peer.octets());
         self.put(&peer.port().to_le_bytes());
-        if let Flow::Stream { shard, slot, generation, .. } = target.flow {
+        if let Flow::Stream {
+            shard,
+            slot,
+            generation,
+            ..
+        } = target.flow
+        {
             self.put(&[shard.0]);
             self.put(&slot.to_le_bytes());
             self.put(&generation.to_le_bytes());
@@ -126,7 +133,13 @@ impl<'a> TargetSet<'a> {
                 let [shard] = self.take()?;
                 let slot = u32::from_le_bytes(self.take()?);
                 let generation = u32::from_le_bytes(self.take()?);
-                Flow::Stream { shard: ShardId(shard), listener, slot, generation, peer }
+                Flow::Stream {
+                    shard: ShardId(shard),
+                    listener,
+                    slot,
+                    generation,
+                    peer,
+                }
             }
             _ => return None,
         };
@@ -136,7 +149,13 @@ impl<'a> TargetSet<'a> {
         let path_length = u16::from_le_bytes(self.take()?);
         let contact = self.take_slice(contact_length)?;
         let path = self.take_slice(path_length)?;
-        Some(Target { flow, contact, q_milli, instance_group, path })
+        Some(Target {
+            flow,
+            contact,
+            q_milli,
+            instance_group,
+            path,
+        })
     }
 }
 
@@ -164,16 +183,20 @@ mod tests {
             any::<[u8; 4]>().prop_map(IpAddr::from),
             any::<[u8; 16]>().prop_map(IpAddr::from),
         ];
-        let peer =
-            (address, any::<u16>()).prop_map(|(ip, port)| SourceAddr::from(SocketAddr::new(ip, port)));
+        let peer = (address, any::<u16>())
+            .prop_map(|(ip, port)| SourceAddr::from(SocketAddr::new(ip, port)));
         let flow = (peer, any::<u8>(), any::<Option<(u8, u32, u32)>>()).prop_map(
             |(peer, listener, stream)| {
                 let listener = ListenerId(listener);
                 match stream {
                     None => Flow::Udp { listener, peer },
-                    Some((shard, slot, generation)) => {
-                        Flow::Stream { shard: ShardId(shard), listener, slot, generation, peer }
-                    }
+                    Some((shard, slot, generation)) => Flow::Stream {
+                        shard: ShardId(shard),
+                        listener,
+                        slot,
+                        generation,
+                        peer,
+                    },
                 }
             },
         );
