@@ -27,6 +27,7 @@ const _: () = assert!(INSTANCE_BYTES_MAX <= u8::MAX as usize);
 
 /// What the Contact header asks for.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub(super) enum Ask<'a> {
     /// No Contact: the bindings are asked for.
     Query,
