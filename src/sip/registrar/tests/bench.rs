@@ -215,7 +215,11 @@ impl Bench {
                 self.out.clear();
                 self.turn(|registrar, turn| registrar.handle_timer(turn, timer));
                 let at = self.now.time;
-                sent.extend(self.sends().into_iter().map(|(flow, text)| (at, flow, text)));
+                sent.extend(
+                    self.sends()
+                        .into_iter()
+                        .map(|(flow, text)| (at, flow, text)),
+                );
             }
         }
         sent
@@ -246,7 +250,10 @@ impl Bench {
 
     /// The contact URIs of `aor`, best first.
     pub(super) fn located(&mut self, aor: &str) -> Vec<String> {
-        self.locate(aor).into_iter().map(|found| found.contact).collect()
+        self.locate(aor)
+            .into_iter()
+            .map(|found| found.contact)
+            .collect()
     }
 
     pub(super) fn command(&mut self, command: Command) -> Option<Report> {
@@ -264,9 +271,18 @@ impl Bench {
         filter: BindingFilter,
     ) -> (Vec<BindingRow>, Option<u64>) {
         let id = cursor + 77;
-        let report = self.command(Command::ListBindings { id, cursor, count, filter });
+        let report = self.command(Command::ListBindings {
+            id,
+            cursor,
+            count,
+            filter,
+        });
         match report {
-            Some(Report::Bindings { id: answered, rows, cursor }) => {
+            Some(Report::Bindings {
+                id: answered,
+                rows,
+                cursor,
+            }) => {
                 assert_eq!(answered, id);
                 (rows, cursor)
             }
@@ -350,7 +366,10 @@ impl Phone {
 
     /// The same behind NAT.
     pub(super) fn behind_nat(user: &str, source: &str) -> Self {
-        Self { via: "10.0.0.9:5060;rport".into(), ..Self::new(user, source) }
+        Self {
+            via: "10.0.0.9:5060;rport".into(),
+            ..Self::new(user, source)
+        }
     }
 
     pub(super) fn arrival(&self) -> Arrival {
@@ -397,7 +416,15 @@ impl Phone {
         self.cseq += 1;
         self.branch += 1;
         let authorization = self.authorization();
-        let Self { via, uri, to, call_id, cseq, branch, .. } = self;
+        let Self {
+            via,
+            uri,
+            to,
+            call_id,
+            cseq,
+            branch,
+            ..
+        } = self;
         let text = format!(
             "REGISTER {uri} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {via};branch=z9hG4bK{branch}\r\n\
@@ -418,7 +445,13 @@ impl Phone {
             return String::new();
         };
         self.nc += 1;
-        let Self { username, password, uri, nc, .. } = self;
+        let Self {
+            username,
+            password,
+            uri,
+            nc,
+            ..
+        } = self;
         let ha1 = md5_hex(&format!("{username}:ringfence:{password}"));
         let ha2 = md5_hex(&format!("REGISTER:{uri}"));
         let response = md5_hex(&format!("{ha1}:{nonce}:{nc:08x}:c0ffee:auth:{ha2}"));
@@ -431,5 +464,8 @@ impl Phone {
 }
 
 fn md5_hex(text: &str) -> String {
-    Md5::digest(text).iter().map(|octet| format!("{octet:02x}")).collect()
+    Md5::digest(text)
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect()
 }

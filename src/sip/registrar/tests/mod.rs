@@ -1,6 +1,9 @@
 //! The registrar by messages in and responses out.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it did not expect"
+)]
 
 mod bench;
 mod limits;
