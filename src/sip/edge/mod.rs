@@ -124,7 +124,7 @@ impl Edge {
         let parts = Parts {
             transactions: Transactions::new(capacity.transactions, capacity.absorbers, keys.hash),
             registrar: Registrar::new(capacity.bindings, keys.hash),
-            authenticator: Authenticator::new(capacity.nonces),
+            authenticator: Authenticator::new(capacity.nonces, &keys, settings.node),
             sources: Sources::new(capacity.sources, keys.hash),
             proxy: Proxy::new(capacity.transactions),
             questions: Questions::new(),

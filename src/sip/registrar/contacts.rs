@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use super::Refused;
 use crate::limits;
 use crate::sip::location::{Q_ABSENT, Wanted, WantedList};
-use crate::sip::reply::{default_port, host_addr};
+use crate::sip::reply::default_port;
+use crate::wire::host_addr;
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, admission};
 use crate::wire::{
