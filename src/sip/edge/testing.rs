@@ -120,20 +120,26 @@ impl World {
     /// `agent` sends to `listener`; the kernel gives it to `shard`.
     pub(super) fn send_to(&mut self, shard: usize, agent: &str, listener: u8, bytes: &[u8]) {
         let arrival = Self::arrival(agent, listener);
-        self.call(shard, |edge, now, out| edge.handle_message(now, arrival, bytes, out));
+        self.call(shard, |edge, now, out| {
+            edge.handle_message(now, arrival, bytes, out)
+        });
         self.deliver_between_shards();
     }
 
     pub(super) fn unreachable(&mut self, shard: usize, agent: &str, listener: u8) {
         let flow = Self::arrival(agent, listener).flow;
-        self.call(shard, |edge, now, out| edge.handle_unreachable(now, flow, out));
+        self.call(shard, |edge, now, out| {
+            edge.handle_unreachable(now, flow, out)
+        });
         self.deliver_between_shards();
     }
 
     pub(super) fn command(&mut self, command: &Command) {
         for shard in 0..self.edges.len() {
             let command = command.clone();
-            self.call(shard, |edge, now, out| edge.handle_command(now, command, out));
+            self.call(shard, |edge, now, out| {
+                edge.handle_command(now, command, out)
+            });
         }
     }
 
@@ -141,7 +147,9 @@ impl World {
     /// follows from it.
     pub(super) fn deliver_between_shards(&mut self) {
         while let Some((shard, arrival, bytes)) = self.looped.pop_front() {
-            self.call(shard, |edge, now, out| edge.handle_message(now, arrival, &bytes, out));
+            self.call(shard, |edge, now, out| {
+                edge.handle_message(now, arrival, &bytes, out)
+            });
         }
         while !self.hold_shard_messages
             && let Some((from, to, message, bytes)) = self.between_shards.pop_front()
@@ -185,7 +193,8 @@ impl World {
                 listener: own.id,
                 peer: from.into(),
             };
-            self.looped.push_back((shard, Arrival { flow: looped }, bytes));
+            self.looped
+                .push_back((shard, Arrival { flow: looped }, bytes));
             return;
         }
         let received = Received {
@@ -211,13 +220,28 @@ impl World {
     /// The next message at `agent`, whose start line must begin with `start`.
     pub(super) fn expect(&mut self, agent: &str, start: &str) -> String {
         let text = self.next(agent);
-        assert!(text.starts_with(start), "{agent} wants {start}, got\n{text}");
+        assert!(
+            text.starts_with(start),
+            "{agent} wants {start}, got\n{text}"
+        );
         text
+    }
+
+    /// True when something is left for `agent`.
+    pub(super) fn waits_for(&self, agent: &str) -> bool {
+        let address = agent.parse::<SocketAddr>().unwrap();
+        self.inboxes
+            .get(&address)
+            .is_some_and(|inbox| !inbox.is_empty())
     }
 
     /// Nothing is left for any agent.
     pub(super) fn expect_silence(&self) {
-        let left: Vec<_> = self.inboxes.iter().filter(|(_, inbox)| !inbox.is_empty()).collect();
+        let left: Vec<_> = self
+            .inboxes
+            .iter()
+            .filter(|(_, inbox)| !inbox.is_empty())
+            .collect();
         assert!(left.is_empty(), "unexpected: {left:#?}");
     }
 
@@ -251,7 +275,10 @@ impl World {
 
     /// A counter, over all shards.
     pub(super) fn count(&self, counter: Counter) -> u64 {
-        self.edges.iter().map(|edge| edge.counters().value(counter)).sum()
+        self.edges
+            .iter()
+            .map(|edge| edge.counters().value(counter))
+            .sum()
     }
 
     /// Every message has exactly one disposition; one handed over has another where it lands.
@@ -274,7 +301,11 @@ impl World {
         for edge in &self.edges {
             let (servers, clients, absorbers, requests) = edge.sizes();
             assert_eq!((servers, clients, absorbers, requests), (0, 0, 0, 0));
-            assert_eq!(edge.core.buffers.bytes_used(), 0, "a message was not let go of");
+            assert_eq!(
+                edge.core.buffers.bytes_used(),
+                0,
+                "a message was not let go of"
+            );
         }
     }
 
@@ -304,7 +335,10 @@ impl World {
             nc: &nc,
             ..Login::alice("REGISTER", "sip:example.test", &nonce)
         };
-        self.send(agent, &request(2, &format!("Authorization: {}\r\n", login.value())));
+        self.send(
+            agent,
+            &request(2, &format!("Authorization: {}\r\n", login.value())),
+        );
         self.expect(agent, "SIP/2.0 200");
     }
 }
@@ -385,7 +419,10 @@ pub(super) fn in_dialog(
         true => (header(ok, "From"), header(ok, "To")),
         false => (header(ok, "To"), header(ok, "From")),
     };
-    let routes: String = routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
+    let routes: String = routes
+        .iter()
+        .map(|route| format!("Route: {route}\r\n"))
+        .collect();
     format!(
         "{method} {target} SIP/2.0\r\n\
          Via: SIP/2.0/UDP {agent};rport;branch=z9hG4bK-{method}-{cseq}-{from_caller}\r\n\
