@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
 
 mod calls;
+mod forks;
 
 /// alice, bob and carol of example.test, callable from anywhere; a carrier with two targets.
 const TENANTS: &str = r#"
