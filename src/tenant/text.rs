@@ -220,10 +220,14 @@ fn check_number(text: &str) -> Result<String, Invalid> {
             "has {length} characters, a number has at most {AOR_USER_BYTES_MAX}; shorten it"
         )));
     }
-    if !text.bytes().all(|byte| is_user_byte(byte) || byte == b'#') {
+    // A semicolon would begin parameters, which numbers are compared without.
+    if !text
+        .bytes()
+        .all(|byte| (is_user_byte(byte) && byte != b';') || byte == b'#')
+    {
         return Err(Invalid::new(
             "has a character that no number or user part may hold; write it un-escaped, without \
-             spaces, scheme or host, as in \"+15550100\"",
+             spaces, scheme, host or parameters, as in \"+15550100\"",
         ));
     }
     Ok(normalize_number(text).into_owned())
