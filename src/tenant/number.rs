@@ -42,7 +42,7 @@ mod tests {
             let mut writer = Writer::new(&mut number);
             if uri.write_number(&mut writer) {
                 let length = writer.len();
-                prop_assert_eq!(normalize_number(&user).as_bytes(), &number[..length]);
+                prop_assert_eq!(normalize_number(&user).as_bytes().to_vec(), &number[..length]);
             } else {
                 prop_assert_eq!(normalize_number(&user), user.as_str());
             }
