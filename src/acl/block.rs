@@ -115,10 +115,10 @@ pub(super) fn push_node<K: Key>(
     } else {
         let mut table = [0; 256];
         let mut run = 0;
-        for octet in 1..256 {
+        for (octet, number) in table.iter_mut().enumerate().skip(1) {
             // At most 255 runs begin after octet 0.
             run += u8::from(begins(&octet));
-            table[octet] = run;
+            *number = run;
         }
         push_octets(words, &table);
     }

@@ -17,26 +17,7 @@ pub(super) fn check_trunk(
     bounds: &Bounds,
     found: &mut Findings,
 ) {
-    match (&trunk.accounts, owner) {
-        (Some(_), Some(_)) => found.add(
-            &at.key("accounts"),
-            "belongs to an operator's [[trunk]]; an account's own trunk is its own, remove it",
-        ),
-        (Some(named), None) => {
-            if named.is_empty() {
-                let message = "names nobody; name an account, or remove the key for all";
-                found.add(&at.key("accounts"), message);
-            }
-            unique(named, "accounts", at, found);
-            for (index, name) in named.iter().enumerate() {
-                if !directory.accounts.contains_key(name) {
-                    let message = "is no account; correct the name or add an [[account]]";
-                    found.add(&at.item("accounts", index), message);
-                }
-            }
-        }
-        (None, _) => {}
-    }
+    check_accounts(trunk, owner, at, directory, found);
     if trunk.targets.is_empty() && trunk.sources.is_empty() {
         found.add(at, "has neither targets nor sources; add what it is for");
     }
@@ -81,6 +62,36 @@ pub(super) fn check_trunk(
                            but 401, 407 and 487";
             found.add(&at.item("failover_statuses", index), message);
         }
+    }
+}
+
+/// Whom a trunk is for.
+fn check_accounts(
+    trunk: &Trunk,
+    owner: Option<usize>,
+    at: &At<'_>,
+    directory: &Directory<'_>,
+    found: &mut Findings,
+) {
+    match (&trunk.accounts, owner) {
+        (Some(_), Some(_)) => found.add(
+            &at.key("accounts"),
+            "belongs to an operator's [[trunk]]; an account's own trunk is its own, remove it",
+        ),
+        (Some(named), None) => {
+            if named.is_empty() {
+                let message = "names nobody; name an account, or remove the key for all";
+                found.add(&at.key("accounts"), message);
+            }
+            unique(named, "accounts", at, found);
+            for (index, name) in named.iter().enumerate() {
+                if !directory.accounts.contains_key(name) {
+                    let message = "is no account; correct the name or add an [[account]]";
+                    found.add(&at.item("accounts", index), message);
+                }
+            }
+        }
+        (None, _) => {}
     }
 }
 
@@ -160,8 +171,8 @@ pub(super) fn check_sources_unique(
     }
 }
 
-/// The routes (places in `routes`) whose sources meet those of an earlier one. Sources are sorted so
-/// that one comes after those it lies in; two prefixes meet only when one lies in the other.
+/// The routes (places in `routes`) whose sources meet those of an earlier one. Sources are sorted
+/// so that one comes after those it lies in; two prefixes meet only when one lies in the other.
 fn clashes(routes: &[FromTrunk], directory: &Directory<'_>) -> Vec<usize> {
     let mut ranges = Vec::new();
     for (place, route) in routes.iter().enumerate() {

@@ -187,6 +187,11 @@ fn routes_have_one_origin_one_number_and_one_destination() {
             says,
         );
     }
+}
+
+#[test]
+fn keys_of_a_route_fit_each_other() {
+    let at = "account[0].route[3]";
     for (keys, key, value, says) in [
         (
             "number = \"1\"\nprefix = \"2\" #!\nstatus = 480",
