@@ -330,7 +330,7 @@ fn the_key_of_a_finished_transaction_does_not_find_the_next_one_in_its_slot() {
 // RFC 3261 §17.1.4
 
 fn unreachable(bench: &mut Bench, flow: Flow) -> Vec<(ClientId, Key, u8)> {
-    let mut failed = Vec::with_capacity(crate::limits::BRANCHES_MAX);
+    let mut failed = Vec::with_capacity(limits::BRANCHES_MAX);
     let mut turn = bench.world.turn();
     bench
         .transactions
@@ -374,7 +374,7 @@ fn one_icmp_error_ends_at_most_as_many_transactions_as_a_request_has_branches() 
         bench.start_client(Kind::Invite, callee(), &forwarded("INVITE"));
         bench.sent();
     }
-    let most = crate::limits::BRANCHES_MAX;
+    let most = limits::BRANCHES_MAX;
     assert_eq!(unreachable(&mut bench, callee()).len(), most);
     assert_eq!(unreachable(&mut bench, callee()).len(), 50 - most);
     bench.assert_empty();
