@@ -13,16 +13,6 @@ fn answer_many(bench: &mut Bench, count: usize) {
 }
 
 #[test]
-fn a_finished_transaction_takes_at_most_128_octets() {
-    // Slot and index; its queue's timer is shared by all.
-    assert!(
-        absorber::ABSORBER_BYTES <= 128,
-        "{}",
-        absorber::ABSORBER_BYTES
-    );
-}
-
-#[test]
 fn a_full_server_table_takes_no_more_until_one_ends() {
     let mut bench = Bench::sized(2, 16);
     let first = bench.start_server(&request("INVITE", "a"));

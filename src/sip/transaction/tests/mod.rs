@@ -5,6 +5,7 @@
 mod bounds;
 mod cancel;
 mod client;
+mod crowd;
 mod identity;
 mod model;
 mod server;

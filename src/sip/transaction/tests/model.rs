@@ -8,7 +8,7 @@ use super::*;
 
 /// What happens next. Numbers choose among what is there, round and round.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+pub(super) enum Step {
     Request {
         branch: u8,
         invite: bool,
@@ -46,7 +46,7 @@ enum Step {
     },
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let status = || prop::sample::select(vec![100u16, 180, 200, 302, 408, 486, 503]);
     let branch = 0u8..4;
     prop_oneof![
@@ -110,7 +110,7 @@ struct Run {
     finals: BTreeMap<String, String>,
 }
 
-fn flow_of(flow: u8) -> Flow {
+pub(super) fn flow_of(flow: u8) -> Flow {
     match flow {
         0 => callee(),
         1 => arrival("203.0.113.21:5060").flow,
@@ -118,7 +118,7 @@ fn flow_of(flow: u8) -> Flow {
     }
 }
 
-fn caller(reliable: bool) -> Arrival {
+pub(super) fn caller(reliable: bool) -> Arrival {
     // Another address, so that a branch may be in use on both at the same time.
     match reliable {
         true => Arrival {
@@ -324,7 +324,8 @@ impl Run {
         let transactions = &mut self.bench.transactions;
         transactions.handle_unreachable(&mut turn, flow_of(flow), &mut failed);
         let ends = |client: &ModelClient| {
-            let in_progress = !client.is_finished() && !(client.invite && client.had.is_some());
+            let rings = client.invite && client.had.is_some();
+            let in_progress = !client.is_finished() && !rings;
             client.flow == flow && in_progress
         };
         let reported = self
@@ -533,137 +534,5 @@ proptest! {
             run.step(step);
         }
         run.end();
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(256)
-    })]
-
-    #[test]
-    fn in_tables_that_are_too_small_nothing_is_left_behind_either(
-        steps in proptest::collection::vec(step(), 0..120),
-        absorbers in 0u32..4,
-        timers in 1u32..8,
-    ) {
-        let mut bench = Bench::sized(3, absorbers).with_buffers(1);
-        bench.world.wheel = Wheel::with_capacity(timers, bench.world.now.time);
-        let mut crowd = Crowd { bench, servers: Vec::new(), clients: Vec::new() };
-        for step in steps {
-            crowd.step(step);
-        }
-        crowd.end();
-    }
-}
-
-/// Events without expectations, for tables in which anything may be refused or evicted.
-struct Crowd {
-    bench: Bench,
-    servers: Vec<(ServerId, String)>,
-    clients: Vec<(ClientId, bool)>,
-}
-
-impl Crowd {
-    fn step(&mut self, step: Step) {
-        match step {
-            Step::Request {
-                branch,
-                invite,
-                reliable,
-            } => {
-                let method = if invite { "INVITE" } else { "MESSAGE" };
-                let text = request(method, &branch.to_string());
-                let met = self.bench.receive(caller(reliable), &text);
-                if let Met::New(Some(server)) = met {
-                    self.servers.push((server, text));
-                }
-            }
-            Step::Respond {
-                server,
-                status,
-                own,
-            } => {
-                let count = self.servers.len().max(1);
-                if let Some((id, text)) = self.servers.get(server % count).cloned() {
-                    let text = self.bench.own_response(&text, status, "Server: x\r\n");
-                    let mut turn = self.bench.world.turn();
-                    let octets = text.as_bytes();
-                    self.bench
-                        .transactions
-                        .respond(&mut turn, id, status, octets, own);
-                }
-            }
-            Step::Ack { branch, reliable } => {
-                self.bench
-                    .receive(caller(reliable), &request("ACK", &branch.to_string()));
-            }
-            Step::Start { invite, flow } => {
-                let (kind, method) = match invite {
-                    true => (Kind::Invite, "INVITE"),
-                    false => (Kind::NonInvite, "MESSAGE"),
-                };
-                // Large enough that the arena is full before the tables are.
-                let text = forwarded(method).replace("hello", &"x".repeat(15_000));
-                let text = text.replace("Content-Length: 5", "Content-Length: 15000");
-                let started = self.bench.try_start_client(kind, flow_of(flow), &text);
-                self.clients.extend(started.map(|client| (client, invite)));
-            }
-            Step::Answer {
-                client,
-                status,
-                cancel,
-            } => {
-                let count = self.clients.len().max(1);
-                if let Some(&(id, invite)) = self.clients.get(client % count) {
-                    let method = match (cancel, invite) {
-                        (true, _) => "CANCEL",
-                        (false, true) => "INVITE",
-                        (false, false) => "MESSAGE",
-                    };
-                    self.bench.answer(id, &reply(status, method, "x"));
-                }
-            }
-            Step::Cancel { client } => {
-                let count = self.clients.len().max(1);
-                if let Some(&(id, _)) = self.clients.get(client % count) {
-                    self.bench.cancel(id);
-                }
-            }
-            Step::Detach { client } => {
-                let count = self.clients.len().max(1);
-                if let Some(&(id, _)) = self.clients.get(client % count) {
-                    self.bench.detach(id);
-                }
-            }
-            Step::Unreachable { flow } => {
-                let mut failed = Vec::new();
-                let mut turn = self.bench.world.turn();
-                let transactions = &mut self.bench.transactions;
-                transactions.handle_unreachable(&mut turn, flow_of(flow), &mut failed);
-            }
-            Step::Pass { seconds } => {
-                self.bench.pass_ms(seconds * 1000);
-            }
-        }
-        self.bench.sent();
-    }
-
-    fn end(mut self) {
-        for (server, text) in std::mem::take(&mut self.servers) {
-            let text = self.bench.own_response(&text, 500, "");
-            let mut turn = self.bench.world.turn();
-            self.bench
-                .transactions
-                .respond(&mut turn, server, 500, text.as_bytes(), true);
-            self.bench.sent();
-        }
-        for (client, _) in std::mem::take(&mut self.clients) {
-            self.bench.detach(client);
-        }
-        self.bench.sent();
-        self.bench.pass_ms(100_000);
-        self.bench.assert_empty();
     }
 }
