@@ -379,3 +379,17 @@ fn one_icmp_error_ends_at_most_as_many_transactions_as_a_request_has_branches() 
     assert_eq!(unreachable(&mut bench, callee()).len(), 50 - most);
     bench.assert_empty();
 }
+
+#[test]
+fn calls_that_ring_on_a_flow_do_not_hide_the_one_that_nobody_has_answered() {
+    let ringing = limits::FLOW_CLIENTS_SCANNED_MAX as u32 + 1;
+    let mut bench = Bench::sized(ringing, 16);
+    let calling = bench.start_client(Kind::Invite, callee(), &forwarded("INVITE"));
+    for _ in 0..ringing {
+        let client = bench.start_client(Kind::Invite, callee(), &forwarded("INVITE"));
+        bench.sent();
+        bench.answer(client, &reply(180, "INVITE", "x"));
+    }
+    let failed = unreachable(&mut bench, callee());
+    assert_eq!(failed, [(calling, CONTEXT, 5)]);
+}
