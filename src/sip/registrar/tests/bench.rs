@@ -95,6 +95,7 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) contact: String,
+    pub(super) flow: Flow,
     pub(super) peer: String,
     pub(super) q_milli: u16,
     pub(super) group: u16,
@@ -240,6 +241,7 @@ impl Bench {
         TargetSet::new(&buffer[..length])
             .map(|target| Found {
                 contact: text(target.contact),
+                flow: target.flow,
                 peer: target.flow.peer().socket_addr().to_string(),
                 q_milli: target.q_milli,
                 group: target.instance_group,
@@ -270,7 +272,7 @@ impl Bench {
         count: u32,
         filter: BindingFilter,
     ) -> (Vec<BindingRow>, Option<u64>) {
-        let id = cursor + 77;
+        let id = cursor ^ 77;
         let report = self.command(Command::ListBindings {
             id,
             cursor,
@@ -330,9 +332,12 @@ fn compile(compiler: &mut Compiler, text: &str) -> Tables {
 pub(super) struct Phone {
     /// Where its datagrams come from.
     pub(super) source: String,
+    /// The connection it speaks on instead.
+    pub(super) connection: Option<Flow>,
     /// What it writes into Via.
     pub(super) via: String,
     pub(super) uri: String,
+    pub(super) from: String,
     pub(super) to: String,
     pub(super) username: String,
     pub(super) password: String,
@@ -350,8 +355,10 @@ impl Phone {
     pub(super) fn new(user: &str, source: &str) -> Self {
         Self {
             source: source.into(),
+            connection: None,
             via: source.into(),
             uri: "sip:example.test".into(),
+            from: format!("<sip:{user}@example.test>"),
             to: format!("<sip:{user}@example.test>"),
             username: user.into(),
             password: "Wonderland-2026".into(),
@@ -373,7 +380,10 @@ impl Phone {
     }
 
     pub(super) fn arrival(&self) -> Arrival {
-        testing::arrival(&self.source)
+        match self.connection {
+            Some(flow) => Arrival { flow },
+            None => testing::arrival(&self.source),
+        }
     }
 
     /// Registers with these header lines (each ended by CRLF), answering a challenge.
@@ -419,6 +429,7 @@ impl Phone {
         let Self {
             via,
             uri,
+            from,
             to,
             call_id,
             cseq,
@@ -429,7 +440,7 @@ impl Phone {
             "REGISTER {uri} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {via};branch=z9hG4bK{branch}\r\n\
              Max-Forwards: 70\r\n\
-             From: {to};tag=from\r\n\
+             From: {from};tag=from\r\n\
              To: {to}\r\n\
              Call-ID: {call_id}\r\n\
              CSeq: {cseq} REGISTER\r\n\

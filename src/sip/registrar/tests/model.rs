@@ -67,6 +67,8 @@ struct Kept {
     instance: Option<u8>,
     call_id: String,
     cseq: u32,
+    /// Device and branch of the REGISTER that changed it last.
+    branch: (usize, u32),
     expires_at: u64,
 }
 
@@ -89,7 +91,7 @@ impl Model {
         settings: (usize, ContactsFull),
         now: u64,
         user: usize,
-        (call_id, cseq): (&str, u32),
+        (call_id, cseq, branch): (&str, u32, (usize, u32)),
         items: &[Item],
     ) -> u16 {
         let (max, full) = settings;
@@ -160,6 +162,7 @@ impl Model {
                 instance: item.1,
                 call_id: call_id.to_owned(),
                 cseq,
+                branch,
                 expires_at: now + u64::from(item.2) * 1000,
             })
             .collect();
@@ -173,11 +176,11 @@ fn line(item: &Item) -> String {
     let (contact, instance, expires) = item;
     let instance = instance.map(|instance| format!(";+sip.instance=\"<urn:x:{instance}>\""));
     let instance = instance.unwrap_or_default();
-    format!("Contact: <sip:u@192.0.2.{contact}>;expires={expires}{instance}\r\n")
+    format!("Contact: <sip:u@192.0.2.5{contact}>;expires={expires}{instance}\r\n")
 }
 
 fn uri(contact: u8) -> String {
-    format!("sip:u@192.0.2.{contact}")
+    format!("sip:u@192.0.2.5{contact}")
 }
 
 struct World {
@@ -247,8 +250,7 @@ impl World {
             }
             Step::Again { user, device } => {
                 let phone = &self.phones[*user][*device];
-                let changed =
-                    |kept: &Kept| kept.call_id == phone.call_id && kept.cseq == phone.cseq;
+                let changed = |kept: &Kept| kept.branch == (*device, phone.branch);
                 let known = self
                     .model
                     .users
@@ -270,10 +272,9 @@ impl World {
         let phone = &mut self.phones[user][device];
         let lines: String = items.iter().map(line).collect();
         let answer = phone.register(&mut self.bench, &lines);
-        let id = (phone.call_id.clone(), phone.cseq);
-        let status = self
-            .model
-            .register(settings, now, user, (&id.0, id.1), items);
+        let call_id = phone.call_id.clone();
+        let id = (call_id.as_str(), phone.cseq, (device, phone.branch));
+        let status = self.model.register(settings, now, user, id, items);
         assert_eq!(answer.status, status, "{}", answer.text);
     }
 
