@@ -496,3 +496,36 @@ fn fits(tables: &Tables, aor: &[u8], domain: DomainId, list: CredentialListId) -
         && lists.contains(&list)
         && tables.credential(list, &aor[..at]).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::testing;
+
+    #[test]
+    fn partitions_are_the_same_everywhere_and_evenly_filled() {
+        let keys = testing::keys();
+        let mut counts = [0u32; limits::PARTITIONS];
+        for number in 0..25_600 {
+            let aor = format!("{number}@example.test");
+            counts[usize::from(partition(&keys, aor.as_bytes()))] += 1;
+        }
+        // 100 expected, deviation 10: six of them are beyond chance.
+        assert!(
+            counts.iter().all(|count| (40..160).contains(count)),
+            "{counts:?}"
+        );
+        // A number that moves here moves every binding of a deployment: never without a reason.
+        assert_eq!(partition(&keys, b"alice@example.test"), 76);
+        let mut others = testing::keys();
+        others.token[0].key = [0xAA; 16];
+        others.hash = [0xBB; 16];
+        others.nonce = [0xCC; 32];
+        for number in 0..100 {
+            let aor = format!("{number}@example.test");
+            let aor = aor.as_bytes();
+            assert_eq!(partition(&keys, aor), partition(&others, aor));
+            assert_eq!(owner(&keys, 3, aor).0, partition(&keys, aor) % 3);
+        }
+    }
+}

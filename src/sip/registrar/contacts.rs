@@ -26,23 +26,23 @@ const EXPIRES_MALFORMED_S: u32 = 3600;
 const _: () = assert!(INSTANCE_BYTES_MAX <= u8::MAX as usize);
 
 /// What the Contact header asks for.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
-pub(super) enum Ask<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
     /// No Contact: the bindings are asked for.
     Query,
     /// `*`: every binding goes.
     RemoveAll,
     /// One or more contacts.
-    Change(WantedList<'a>),
+    Change,
 }
 
-/// Reads the contacts of a REGISTER.
+/// Reads the contacts of a REGISTER into `wanted`, which is empty.
 pub(super) fn read<'a>(
     turn: &Turn<'_>,
     arrival: Arrival,
     message: Message<'a>,
-) -> Result<Ask<'a>, Refused> {
+    wanted: &mut WantedList<'a>,
+) -> Result<Ask, Refused> {
     let contacts = Contacts::of(message)
         .map_err(|_| Refused::warn(400, "The Contact header can not be read"))?;
     let header = message
@@ -55,14 +55,13 @@ pub(super) fn read<'a>(
         Contacts::Wildcard => Err(Refused::warn(400, "Contact * needs Expires: 0")),
         Contacts::List(values) => {
             let via_is_natted = is_via_behind_nat(arrival, message);
-            let mut list = WantedList::default();
             for value in values {
                 let value = value.map_err(|_| Refused::warn(400, "A Contact can not be read"))?;
-                if !list.push(read_one(turn, arrival, &value, header, via_is_natted)?) {
+                if !wanted.push(read_one(turn, arrival, &value, header, via_is_natted)?) {
                     return Err(Refused::warn(403, "Too many contacts"));
                 }
             }
-            Ok(Ask::Change(list))
+            Ok(Ask::Change)
         }
     }
 }

@@ -14,7 +14,9 @@ mod tests;
 
 use super::admission::{self, Credentialed, Refusal};
 use super::auth::Authenticator;
-use super::location::{ChangeRefused, Location, Registration, RequestId, TargetSetWriter};
+use super::location::{
+    ChangeRefused, Location, Registration, RequestId, TargetSetWriter, WantedList,
+};
 use super::rate::Sources;
 use super::turn::Turn;
 use super::{Arrival, Command, Counter, Disposition, Report, Strangers, Timer, TimerKind};
@@ -212,7 +214,8 @@ impl Registrar {
         aor: &[u8],
         asker: &Asker<'_>,
     ) -> Result<bool, Refused> {
-        let ask = contacts::read(turn, arrival, message)?;
+        let mut wanted = WantedList::default();
+        let ask = contacts::read(turn, arrival, message, &mut wanted)?;
         let mut path = [0; PATH_BYTES_MAX];
         let mut path = Writer::new(&mut path);
         read_path(turn, arrival, message, &mut path)?;
@@ -228,14 +231,14 @@ impl Registrar {
             nonce_at: asker.accepted.issued_at,
             draining: self.draining,
         };
-        let wanted = match ask {
+        match ask {
             Ask::Query => return Ok(false),
             Ask::RemoveAll => {
                 self.location.change_all(turn, aor, &registration)?;
                 return Ok(false);
             }
-            Ask::Change(wanted) => wanted,
-        };
+            Ask::Change => {}
+        }
         let outbound = wanted.iter().any(|this| this.reg_id != 0) && is_outbound(message);
         // RFC 5626 §6: with a proxy in between that does not keep the flow, outbound would fail.
         if outbound && path.is_empty() && Vias::new(message).nth(1).is_some() {

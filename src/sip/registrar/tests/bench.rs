@@ -10,7 +10,7 @@ use crate::sip::{
     Keys, Now, Outbox, Random, Report, Settings, ShardId, Time, WallTime, Wheel, testing,
 };
 use crate::tenant::{Compiler, Tables, provision};
-use crate::wire::Index;
+use crate::wire::{Index, Writer};
 
 use super::super::Registrar;
 use crate::sip::auth::Authenticator;
@@ -190,6 +190,16 @@ impl Bench {
         }
     }
 
+    /// The canonical address of record of a REGISTER.
+    pub(super) fn address_of(&mut self, text: &str) -> Option<String> {
+        let mut index = Index::new();
+        let message = index.scan(text.as_bytes()).unwrap();
+        let mut buffer = [0; crate::limits::AOR_BYTES_MAX];
+        let mut out = Writer::new(&mut buffer);
+        self.turn(|_, turn| Registrar::aor_of_register(turn, message, &mut out))?;
+        Some(String::from_utf8(out.written().to_vec()).unwrap())
+    }
+
     /// What lies in the outbox.
     pub(super) fn sends(&self) -> Vec<(Flow, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -233,7 +243,12 @@ impl Bench {
     }
 
     pub(super) fn locate(&mut self, aor: &str) -> Vec<Found> {
-        let mut buffer = vec![0; 65_536];
+        self.locate_in(aor, 65_536)
+    }
+
+    /// The same with room for so many octets.
+    pub(super) fn locate_in(&mut self, aor: &str, room: usize) -> Vec<Found> {
+        let mut buffer = vec![0; room];
         let mut out = TargetSetWriter::new(&mut buffer);
         self.turn(|registrar, turn| registrar.locate(turn, aor.as_bytes(), &mut out));
         let length = out.finish();

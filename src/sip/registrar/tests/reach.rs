@@ -406,3 +406,19 @@ fn a_binding_refreshed_again_and_again_is_kept_open_all_the_time() {
     );
     assert_eq!(bench.count(Counter::BindingsExpired), 0);
 }
+
+#[test]
+fn targets_that_do_not_fit_are_left_out_and_the_best_are_there() {
+    let mut bench = Bench::new();
+    let mut phone = Phone::new("alice", "192.0.2.50:5060");
+    for q in 1..10 {
+        phone.contact(&mut bench, &format!("<sip:{q}@192.0.2.50>;q=0.{q}"));
+    }
+    let whole = bench.locate(AOR);
+    assert_eq!(whole.len(), 9);
+    for room in 0..500 {
+        let some = bench.locate_in(AOR, room);
+        assert_eq!(some, whole[..some.len()]);
+        assert_eq!(some.len() == 9, room >= 9 * (28 + 16), "{room}");
+    }
+}

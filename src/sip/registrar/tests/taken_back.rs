@@ -199,3 +199,17 @@ fn people_remove_every_binding_of_an_address() {
     assert_eq!(bench.located(AOR), Vec::<String>::new());
     assert_eq!((bench.registrar.len(), bench.wheel.len()), (1, 1));
 }
+
+#[test]
+fn a_retransmission_is_no_way_back_in() {
+    let (mut bench, mut alice) = registered();
+    assert_eq!(alice.again(&mut bench).unwrap().status, 200);
+    bench.provision(|text| text.replace("username = \"alice\"", "username = \"alison\""));
+    assert_eq!(alice.again(&mut bench).unwrap().status, 401);
+    let command = Command::RemoveBindings {
+        id: 1,
+        aor: "dave@other.test".into(),
+    };
+    bench.command(command);
+    assert_eq!(bench.located("dave@other.test").len(), 0);
+}
