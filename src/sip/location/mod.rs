@@ -164,20 +164,16 @@ impl Location {
             })
     }
 
-    /// True when the REGISTER that `registration` describes made or changed a binding of `aor`.
+    /// True when the REGISTER `id` that came on `flow` was the last to change a binding of `aor`.
     pub(crate) fn is_retransmission(
         &self,
         turn: &Turn<'_>,
         aor: &[u8],
-        origin: &RequestId,
+        id: &RequestId,
         flow: Flow,
     ) -> bool {
-        self.live(turn.tables, turn.now.time, aor).any(|view| {
-            view.binding.call_id == origin.call_id
-                && view.binding.cseq == origin.cseq
-                && view.binding.branch == origin.branch
-                && view.flow() == flow
-        })
+        let mut live = self.live(turn.tables, turn.now.time, aor);
+        live.any(|view| view.was_changed_by(id) && view.flow() == flow)
     }
 
     /// What tells a REGISTER from others, hashed.
@@ -441,6 +437,13 @@ impl<'a> View<'a> {
     /// True when a q-value was given.
     pub(crate) const fn has_q(self) -> bool {
         self.binding.q_milli != Q_ABSENT
+    }
+
+    /// True when it was changed last by this REGISTER.
+    pub(crate) fn was_changed_by(self, id: &RequestId) -> bool {
+        self.binding.call_id == id.call_id
+            && self.binding.cseq == id.cseq
+            && self.binding.branch == id.branch
     }
 
     /// When it expires.

@@ -235,6 +235,12 @@ fn is_via_behind_nat(arrival: Arrival, message: Message<'_>) -> bool {
     host_addr(via.host) != Some(source.ip()) || via.rport.is_some() && port != source.port()
 }
 
+/// RFC 5626 §6: true when the user agent says that it supports outbound.
+pub(super) fn is_outbound(message: Message<'_>) -> bool {
+    has_option(message, HeaderName::Supported, b"outbound")
+        || has_option(message, HeaderName::Require, b"outbound")
+}
+
 /// True when `tag` is among the values of the headers named `name`.
 pub(super) fn has_option(message: Message<'_>, name: HeaderName, tag: &[u8]) -> bool {
     message

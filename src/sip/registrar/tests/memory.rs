@@ -9,7 +9,7 @@ const BINDINGS: u32 = 100_000;
 
 /// The binding that figures are published for: AoR 24 octets, Contact 110 with `+sip.instance`,
 /// Call-ID 36 (kept as a hash of 16), User-Agent 40.
-fn register(bench: &mut Bench, number: u32) {
+pub(super) fn register(bench: &mut Bench, number: u32) {
     let aor = format!("{number:011}@example.test");
     let [_, a, b, c] = number.to_be_bytes();
     let contact = format!("sip:{number:011}@10.{a}.{b}.{c}:5060;x=");

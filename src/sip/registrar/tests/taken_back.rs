@@ -99,6 +99,22 @@ fn a_large_table_is_swept_in_slices_and_each_binding_once() {
 }
 
 #[test]
+fn tables_that_change_all_the_time_leave_nothing_unswept() {
+    let mut bench = Bench::with_bindings(40_000);
+    for number in 0..40_000 {
+        super::memory::register(&mut bench, number);
+    }
+    // Nobody of example.test has a credential: every binding is to go, five slices' worth.
+    for _ in 0..20 {
+        bench.provision(|text| text);
+        bench.announce_tables();
+        bench.pass_ms(20);
+    }
+    assert_eq!((bench.registrar.len(), bench.wheel.len()), (0, 0));
+    assert_eq!(bench.count(Counter::BindingsRevoked), 40_000);
+}
+
+#[test]
 fn a_revoked_binding_does_not_count_against_the_next_owner_of_the_name() {
     let (mut bench, mut alice) = registered();
     bench.settings.contacts_per_aor_max = 1;
