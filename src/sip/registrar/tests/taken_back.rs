@@ -99,6 +99,20 @@ fn a_large_table_is_swept_in_slices_and_each_binding_once() {
 }
 
 #[test]
+fn what_is_taken_back_behind_a_running_sweep_is_swept_too() {
+    let mut bench = Bench::with_bindings(20_000);
+    let mut alice = Phone::new("alice", "192.0.2.50:5060");
+    alice.contact(&mut bench, "<sip:alice@192.0.2.50>");
+    bench.provision(|text| text);
+    bench.announce_tables();
+    assert_eq!((bench.registrar.len(), bench.wheel.len()), (1, 2));
+    bench.provision(|text| text.replace("name = \"example.test\"", "name = \"renamed.test\""));
+    bench.announce_tables();
+    bench.pass_ms(100);
+    assert_eq!((bench.registrar.len(), bench.wheel.len()), (0, 0));
+}
+
+#[test]
 fn tables_that_change_all_the_time_leave_nothing_unswept() {
     let mut bench = Bench::with_bindings(40_000);
     for number in 0..40_000 {
