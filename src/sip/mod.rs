@@ -31,6 +31,8 @@ mod transaction;
 mod turn;
 mod wheel;
 
+#[doc(hidden)]
+pub use auth::DigestMeasure;
 pub use buffers::{BufferId, Buffers};
 pub use command::{BindingFilter, BindingRow, Command, Report};
 pub use counters::{Counter, Counters, Disposition};

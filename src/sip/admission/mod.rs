@@ -9,23 +9,23 @@ mod identity;
 mod refuse;
 
 pub(crate) use identity::removes_identity;
-pub(crate) use refuse::refuse;
+pub(crate) use refuse::{answer_stranger, refuse};
 
 use super::auth::{Authenticator, Verdict};
 use super::rate::Sources;
-use super::reply::{default_port, host_addr};
+use super::reply::default_port;
 use super::turn::Turn;
 use super::{Arrival, Counter, Settings, Strangers};
 use crate::limits;
 use crate::tenant::{AccountId, CredentialListId, Domain, DomainId, Tables, TrunkId};
 use crate::wire::{
-    HeaderName, Message, Method, NameAddr, RequestLine, Scheme, Uri, Writer, parse_decimal,
+    HeaderName, Message, Method, NameAddr, RequestLine, Scheme, Uri, Writer, host_addr,
     split_values,
 };
 
 /// Option tags of Require that the edge fulfils where it is the user agent server: in REGISTER
 /// and in OPTIONS to itself.
-const REQUIRE_SUPPORTED: [&str; 3] = ["path", "outbound", "gruu"];
+const REQUIRE_SUPPORTED: [&str; 2] = ["path", "outbound"];
 
 /// A refusal, to be answered statelessly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,18 +88,14 @@ pub(crate) fn check_basics(turn: &mut Turn<'_>, message: Message<'_>) -> Result<
         Scheme::Tel | Scheme::Other => return Err(Refusal::Status(416, Counter::RefusedUri)),
     }
     // RFC 3261 §16.3 item 3. A request without the header is forwarded with 70.
-    if let Some(field) = message.header(HeaderName::MaxForwards) {
-        match parse_decimal(field.value, 255) {
-            None => return Err(Refusal::Status(400, Counter::RefusedTooManyHops)),
-            Some(0) if !is_for_us(turn.tables, turn.settings, line, &uri) => {
-                return Err(Refusal::Status(483, Counter::RefusedTooManyHops));
-            }
-            Some(_) => {}
-        }
+    if message.max_forwards() == Some(0) && !is_for_us(turn.tables, turn.settings, line, &uri) {
+        return Err(Refusal::Status(483, Counter::RefusedTooManyHops));
     }
-    if unsupported(turn.tables, turn.settings, message)
-        .next()
-        .is_some()
+    let asks = |name| message.header(name).is_some();
+    if (asks(HeaderName::ProxyRequire) || asks(HeaderName::Require))
+        && unsupported(turn.tables, turn.settings, message)
+            .next()
+            .is_some()
     {
         return Err(Refusal::BadExtension);
     }
@@ -327,7 +323,7 @@ pub(crate) fn is_us(settings: &Settings, host: &[u8], port: Option<u16>) -> bool
     if host.is_empty() {
         return false;
     }
-    let address = host_addr(host);
+    let address = host_addr(host).map(|address| address.to_canonical());
     let is_name = address.is_none()
         && settings
             .names

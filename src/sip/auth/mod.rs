@@ -4,6 +4,7 @@
 //! for what: that is `admission`'s and `registrar`'s. Implements RFC 2617 §3.2, RFC 7616 §3,
 //! RFC 8760, RFC 3261 §22.
 
+mod measure;
 mod nonce;
 mod response;
 mod window;
@@ -18,11 +19,10 @@ use nonce::{Mint, Nonce};
 use response::{Checker, Question};
 use window::{Count, NonceCounts};
 
+pub use measure::DigestMeasure;
+
 /// Longest user name that may have a credential, un-escaped, in octets.
 const USERNAME_BYTES_MAX: usize = limits::AOR_USER_BYTES_MAX;
-
-/// Most digits of a nonce count (RFC 7616 §3.4: exactly eight).
-const NC_DIGITS_MAX: usize = 8;
 
 /// What came of the credentials in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,16 +93,12 @@ impl Authenticator {
         let credentials = match find(turn.settings, message, name, domain) {
             Found::Credentials(credentials) => credentials,
             Found::Nothing => return Verdict::Challenge { stale: false },
-            Found::Malformed => {
-                turn.counters.add(Counter::AuthMalformed);
-                return Verdict::Malformed;
-            }
+            Found::Malformed => return Verdict::Malformed,
         };
         let Some(nonce) = self.mint.read(credentials.nonce) else {
             return Verdict::Challenge { stale: false };
         };
         let Some((question, nc)) = question(turn.settings, message, domain, &credentials) else {
-            turn.counters.add(Counter::AuthMalformed);
             return Verdict::Malformed;
         };
         let mut user = [0; USERNAME_BYTES_MAX];
@@ -231,7 +227,7 @@ impl Authenticator {
 
 /// True when the value of an Authorization or Proxy-Authorization header is meant for us: such
 /// credentials are not passed on. What can not be read is not ours.
-pub(crate) fn is_for_us(settings: &Settings, value: &[u8]) -> bool {
+pub(crate) fn credentials_are_ours(settings: &Settings, value: &[u8]) -> bool {
     matches!(Credentials::parse(value), Ok(Some(found)) if is_our_realm(settings, &found))
 }
 
@@ -373,14 +369,9 @@ fn put_quoted(text: &str, out: &mut Writer<'_>) {
     }
 }
 
-/// The number in `nc`. Fewer than eight digits are taken as old clients send them.
+/// The number in `nc`, which has eight digits when it is there (RFC 7616 §3.4).
 fn read_nc(nc: &[u8]) -> Option<u32> {
-    if nc.is_empty() || nc.len() > NC_DIGITS_MAX {
-        return None;
-    }
-    nc.iter().try_fold(0, |number, digit| {
-        Some(number << 4 | char::from(*digit).to_digit(16)?)
-    })
+    u32::from_str_radix(std::str::from_utf8(nc).ok()?, 16).ok()
 }
 
 #[cfg(test)]

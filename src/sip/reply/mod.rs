@@ -8,7 +8,7 @@ use std::hash::Hasher;
 
 use super::turn::Turn;
 use super::{Arrival, Flow};
-use crate::wire::{Message, ReplyTo, ResponseHead, Transport, Writer, reason_phrase};
+use crate::wire::{Message, ReplyTo, ResponseHead, Transport, Writer, host_addr, reason_phrase};
 
 /// Characters of a stateless To tag: 64 bits in hexadecimal.
 const TAG_CHARS: usize = 16;
@@ -44,17 +44,6 @@ pub(crate) fn reply_flow(arrival: Arrival, message: Message<'_>) -> Flow {
             }
         }
     }
-}
-
-/// A host as an address, when it is one; brackets of an IPv6 reference are taken off, and an
-/// IPv4-mapped address is IPv4.
-pub(crate) fn host_addr(host: &[u8]) -> Option<std::net::IpAddr> {
-    let bare = match host {
-        [b'[', inside @ .., b']'] => inside,
-        bare => bare,
-    };
-    let address: std::net::IpAddr = std::str::from_utf8(bare).ok()?.parse().ok()?;
-    Some(address.to_canonical())
 }
 
 /// The To tag of stateless responses: a keyed hash of what every retransmission of the request
