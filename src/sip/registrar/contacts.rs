@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use super::Refused;
 use crate::limits;
 use crate::sip::location::{Q_ABSENT, Wanted, WantedList};
-use crate::sip::reply::{default_port, host_addr};
+use crate::sip::reply::default_port;
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, admission};
 use crate::wire::{
-    Contacts, HeaderName, Message, NameAddr, Param, Scheme, Transport, Uri, parse_decimal,
-    split_values,
+    Contacts, HeaderName, Message, NameAddr, Param, Scheme, Transport, Uri, host_addr,
+    parse_decimal, split_values,
 };
 
 /// Longest value of `+sip.instance` kept, in octets; a URN of a UUID has 47.
@@ -90,7 +90,7 @@ fn read_one<'a>(
     }
     let expires_s = asked.min(turn.settings.expires_max_s);
     let source = arrival.flow.peer();
-    let address = host_addr(uri.host);
+    let address = address_of(uri.host);
     let port = uri.port.unwrap_or(default_port(match uri.scheme {
         Scheme::Sips => Transport::Tls,
         Scheme::Sip | Scheme::Tel | Scheme::Other => Transport::Udp,
@@ -232,7 +232,12 @@ fn is_via_behind_nat(arrival: Arrival, message: Message<'_>) -> bool {
     let via = message.top_via();
     let source = arrival.flow.peer();
     let port = via.port.unwrap_or(default_port(via.transport));
-    host_addr(via.host) != Some(source.ip()) || via.rport.is_some() && port != source.port()
+    address_of(via.host) != Some(source.ip()) || via.rport.is_some() && port != source.port()
+}
+
+/// A host as an address, when it is one; an IPv4-mapped one is IPv4, as sources are.
+fn address_of(host: &[u8]) -> Option<IpAddr> {
+    host_addr(host).map(|address| address.to_canonical())
 }
 
 /// RFC 5626 §6: true when the user agent says that it supports outbound.
