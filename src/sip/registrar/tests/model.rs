@@ -101,28 +101,7 @@ impl Model {
                 return 400;
             }
         }
-        // Which binding belongs to which item: named by URI or instance; then by Call-ID and user
-        // (every contact here has the same user), for what is left, unless instances differ.
-        let mut owner: Vec<Option<usize>> = vec![None; before.len()];
-        for (at, item) in items.iter().enumerate() {
-            for (kept, owner) in before.iter().zip(&mut owner) {
-                let named = is_named(item, kept);
-                if owner.is_none() && named {
-                    *owner = Some(at);
-                }
-            }
-        }
-        for (at, item) in items.iter().enumerate() {
-            if item.2 == 0 || reg_id(item.1) > 0 || owner.contains(&Some(at)) {
-                continue;
-            }
-            for (kept, owner) in before.iter().zip(&mut owner) {
-                let may_be = item.1.is_none() || kept.instance.is_none();
-                if owner.is_none() && kept.call_id == call_id && may_be {
-                    *owner = Some(at);
-                }
-            }
-        }
+        let owner = owners(&before, call_id, items);
         let late = |(kept, owner): (&Kept, &Option<usize>)| {
             owner.is_some() && kept.call_id == call_id && cseq <= kept.cseq
         };
@@ -167,6 +146,32 @@ impl Model {
         self.users.insert(user, after);
         200
     }
+}
+
+/// Which item each binding belongs to: the one that names it by URI or instance; then by Call-ID
+/// and user (every contact here has the same user), for what is left, unless instances differ.
+fn owners(before: &[Kept], call_id: &str, items: &[Item]) -> Vec<Option<usize>> {
+    let mut owner: Vec<Option<usize>> = vec![None; before.len()];
+    for (at, item) in items.iter().enumerate() {
+        for (kept, owner) in before.iter().zip(&mut owner) {
+            let named = is_named(item, kept);
+            if owner.is_none() && named {
+                *owner = Some(at);
+            }
+        }
+    }
+    for (at, item) in items.iter().enumerate() {
+        if item.2 == 0 || reg_id(item.1) > 0 || owner.contains(&Some(at)) {
+            continue;
+        }
+        for (kept, owner) in before.iter().zip(&mut owner) {
+            let may_be = item.1.is_none() || kept.instance.is_none();
+            if owner.is_none() && kept.call_id == call_id && may_be {
+                *owner = Some(at);
+            }
+        }
+    }
+    owner
 }
 
 fn reg_id(instance: Option<(u8, u8)>) -> u8 {
