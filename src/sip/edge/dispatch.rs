@@ -474,7 +474,10 @@ impl Parts {
                 self.registrar.handle_timer(turn, timer);
             }
             TimerKind::Call => self.proxy.handle_call_timer(turn, timer.key),
-            TimerKind::Target => {}
+            TimerKind::Target => {
+                let (proxy, mut reach) = self.proxy_reach(turn);
+                proxy.handle_probe_timer(&mut reach, timer.key);
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ mod goal;
 mod identity;
 mod limit;
 mod machine;
+pub(crate) mod probe;
 mod resolve;
 mod respond;
 mod response;
@@ -67,6 +68,7 @@ pub(crate) struct Proxy {
     /// The limits that this shard counts.
     limits: limit::Limits,
     health: trunk::Health,
+    probes: probe::Probes,
     /// A request as it goes out.
     request: Box<[u8]>,
     /// A response as it goes upstream.
@@ -94,6 +96,7 @@ impl Proxy {
             calls: Slab::with_capacity(calls),
             limits: limit::Limits::new(),
             health: trunk::Health::new(),
+            probes: probe::Probes::new(),
             request: buffer(),
             response: buffer(),
             set: buffer(),

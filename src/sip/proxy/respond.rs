@@ -3,6 +3,7 @@
 
 use super::context::{self, Best, NEVER, Phase, Plan, Source};
 use super::machine::{self, Event, Step};
+use super::probe::PROBE_NUMBER;
 use super::{Errand, Proxy, Reach, response};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::sip::transaction::{ClientId, Kind};
@@ -47,6 +48,11 @@ impl Proxy {
         number: u8,
         message: Message<'_>,
     ) -> Disposition {
+        if number == PROBE_NUMBER {
+            let status = message.status().unwrap_or_default();
+            self.handle_probe_response(reach.turn, key, status);
+            return Disposition::Absorbed;
+        }
         let branch = self
             .contexts
             .get(key)
@@ -233,10 +239,10 @@ impl Proxy {
         *again = entry.failover_statuses.contains(&status);
         if status == 503 {
             self.health
-                .set(reach.turn.now.time, *trunk, u16::from(target), false);
+                .judge(reach.turn.now.time, *trunk, u16::from(target), false);
         } else {
             self.health
-                .set(reach.turn.now.time, *trunk, u16::from(target), true);
+                .judge(reach.turn.now.time, *trunk, u16::from(target), true);
         }
     }
 
@@ -247,6 +253,10 @@ impl Proxy {
         key: Key,
         number: u8,
     ) {
+        if number == PROBE_NUMBER {
+            self.handle_probe_failure(reach.turn, key);
+            return;
+        }
         reach.turn.counters.add(Counter::BranchTimeouts);
         self.on_failure(reach, key, number, Failure::TimedOut);
     }
@@ -259,7 +269,11 @@ impl Proxy {
             .transactions
             .handle_unreachable(reach.turn, flow, &mut failed);
         for &(_, key, number) in &failed {
-            self.on_failure(reach, key, number, Failure::Transport);
+            if number == PROBE_NUMBER {
+                self.handle_probe_failure(reach.turn, key);
+            } else {
+                self.on_failure(reach, key, number, Failure::Transport);
+            }
         }
         self.failed = failed;
     }
@@ -288,7 +302,7 @@ impl Proxy {
         if let Plan::Trunk { trunk, again, .. } = &mut context.plan {
             *again = true;
             self.health
-                .set(reach.turn.now.time, *trunk, u16::from(target), false);
+                .judge(reach.turn.now.time, *trunk, u16::from(target), false);
         }
         let status = match failure {
             Failure::TimedOut => 408,
@@ -346,7 +360,7 @@ impl Proxy {
                     branch.cancelled = invite;
                     let trunk = *trunk;
                     self.health
-                        .set(reach.turn.now.time, trunk, u16::from(target), false);
+                        .judge(reach.turn.now.time, trunk, u16::from(target), false);
                     if invite {
                         reach.transactions.cancel_client(reach.turn, client);
                     }

@@ -5,6 +5,7 @@
 mod calls;
 mod forks;
 mod limits;
+mod probes;
 mod shards;
 mod trunks;
 
