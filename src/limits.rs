@@ -86,6 +86,16 @@ pub const ROUTE_ROUNDS_MAX: u8 = 4;
 /// Targets of one trunk that one call may try.
 pub const TRUNK_TARGETS_MAX: usize = 64;
 
+/// Limits of domains and trunks that one shard counts at a time; a limit without calls is
+/// forgotten after about a second.
+pub const LIMITS_COUNTED_MAX: usize = 16_384;
+
+/// Trunk targets that one shard asks by OPTIONS; more are judged by their calls alone.
+pub const PROBES_MAX: u32 = 4096;
+
+/// How long an answer to OPTIONS is waited for before its target is down, in milliseconds.
+pub const PROBE_ANSWER_MS: u64 = T2_MS;
+
 /// How long a trunk target that failed is passed over, in milliseconds.
 pub const TARGET_DOWN_MS: u64 = 10_000;
 

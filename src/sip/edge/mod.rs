@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use self::cancel::Questions;
 use super::auth::Authenticator;
-use super::proxy::Proxy;
+use super::proxy::{Proxy, probe};
 use super::rate::Sources;
 use super::registrar::Registrar;
 use super::transaction::Transactions;
@@ -100,7 +100,7 @@ impl Core {
 /// what the parts need for themselves.
 fn timers_max(capacity: &Capacity) -> u32 {
     const PER_TRANSACTION: u32 = 2 + 2 * limits::BRANCHES_PER_REQUEST + 1;
-    const HOUSEKEEPING: u32 = 1024;
+    const HOUSEKEEPING: u32 = 1024 + limits::PROBES_MAX;
     capacity
         .transactions
         .saturating_mul(PER_TRANSACTION)
@@ -126,17 +126,19 @@ impl Edge {
             registrar: Registrar::new(capacity.bindings, keys.hash),
             authenticator: Authenticator::new(capacity.nonces, &keys, settings.node),
             sources: Sources::new(capacity.sources, keys.hash),
-            proxy: Proxy::new(capacity.transactions),
+            proxy: Proxy::new(capacity.transactions, capacity.calls),
             questions: Questions::new(),
             draining: false,
         };
+        let mut wheel = Wheel::with_capacity(timers_max(&capacity), now.time);
+        probe::begin(&settings, &mut wheel, now.time);
         let core = Core {
             shard,
             settings,
             keys,
             tables,
             counters: Counters::new(),
-            wheel: Wheel::with_capacity(timers_max(&capacity), now.time),
+            wheel,
             buffers: Buffers::with_capacity(capacity.message_bytes),
             random: Random::new(seed),
             parts,
@@ -192,6 +194,7 @@ impl Edge {
         let old = std::mem::replace(&mut self.core.tables, tables);
         let (mut turn, parts) = self.core.split(now, out);
         parts.registrar.handle_tables(&mut turn);
+        parts.proxy.handle_tables(&mut turn);
         self.core.count_actions(out);
         old
     }

@@ -160,6 +160,27 @@ impl World {
         }
     }
 
+    /// Every shard takes new tables.
+    pub(super) fn publish(&mut self, provision: &str) {
+        self.tables = Arc::new(testing::tables(provision));
+        for shard in 0..self.edges.len() {
+            let tables = self.tables.clone();
+            self.call(shard, |edge, now, out| {
+                edge.handle_tables(now, tables, out);
+            });
+        }
+        self.deliver_between_shards();
+    }
+
+    /// Lets one message between shards arrive.
+    pub(super) fn deliver_one_between_shards(&mut self) {
+        if let Some((from, to, message, bytes)) = self.between_shards.pop_front() {
+            self.call(usize::from(to.0), |edge, now, out| {
+                edge.handle_shard_message(now, from, message, &bytes, out);
+            });
+        }
+    }
+
     fn call(&mut self, shard: usize, act: impl FnOnce(&mut Edge, Now, &mut Outbox)) {
         let mut out = std::mem::take(&mut self.out);
         out.clear();

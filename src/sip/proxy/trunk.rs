@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 
 use super::branch::Start;
 use super::context::{Plan, Source};
-use super::goal::Goal;
 use super::identity::{self, Asserted};
-use super::{Proxy, Reach};
+use super::{Errand, Proxy, Reach};
 use crate::limits::{TARGET_DOWN_MS, TRUNK_TARGETS_MAX};
 use crate::sip::token::FarEnd;
-use crate::sip::turn::Turn;
-use crate::sip::{Flow, Key, ListenerId, Random, Settings, SourceAddr, Time};
+use crate::sip::{Flow, ListenerId, Random, Settings, SourceAddr, Time};
 use crate::tenant::{Trunk, TrunkId};
 use crate::wire::{Message, Transport, Uri, Writer};
 
@@ -45,17 +43,27 @@ impl Health {
         (hash >> 22) as usize % ENTRIES
     }
 
-    pub(super) fn set(&mut self, now: Time, trunk: TrunkId, target: u16, alive: bool) {
+    /// A target failed: it is passed over until then.
+    pub(super) fn set_down(&mut self, trunk: TrunkId, target: u16, until: Time) {
+        self.down[Self::place(trunk, target)] = Some(Down {
+            trunk,
+            target,
+            until,
+        });
+    }
+
+    /// A target answered.
+    pub(super) fn set_alive(&mut self, trunk: TrunkId, target: u16) {
         let entry = &mut self.down[Self::place(trunk, target)];
+        *entry = entry.filter(|it| (it.trunk, it.target) != (trunk, target));
+    }
+
+    /// A call says something about a target.
+    pub(super) fn judge(&mut self, now: Time, trunk: TrunkId, target: u16, alive: bool) {
         if alive {
-            *entry = entry.filter(|it| (it.trunk, it.target) != (trunk, target));
+            self.set_alive(trunk, target);
         } else {
-            let until = now.plus_ms(TARGET_DOWN_MS);
-            *entry = Some(Down {
-                trunk,
-                target,
-                until,
-            });
+            self.set_down(trunk, target, now.plus_ms(TARGET_DOWN_MS));
         }
     }
 
@@ -102,29 +110,12 @@ pub(super) fn listener_to(
 }
 
 impl Proxy {
-    /// Another shard, or this one, knows about a target.
-    pub(crate) fn set_target_state(
-        &mut self,
-        turn: &Turn<'_>,
-        trunk: TrunkId,
-        target: u16,
-        alive: bool,
-    ) {
-        self.health.set(turn.now.time, trunk, target, alive);
-    }
-
     /// Starts a branch to the next target of the context's trunk. False when there is none.
-    pub(super) fn try_trunk(
-        &mut self,
-        reach: &mut Reach<'_, '_>,
-        key: Key,
-        message: Message<'_>,
-        goal: &Goal,
-    ) -> bool {
+    pub(super) fn try_trunk(&mut self, reach: &mut Reach<'_, '_>, errand: Errand<'_, '_>) -> bool {
         let tables = reach.turn.tables;
         let now = reach.turn.now.time;
         loop {
-            let Some(context) = self.contexts.get_mut(key) else {
+            let Some(context) = self.contexts.get_mut(errand.key) else {
                 return false;
             };
             let Plan::Trunk {
@@ -145,7 +136,7 @@ impl Proxy {
             };
             *tried |= 1 << index;
             let last = tried.count_ones() as usize >= trunk.targets.len().min(TRUNK_TARGETS_MAX);
-            if self.start_target(reach, key, message, goal, trunk, index, last) {
+            if self.start_target(reach, errand, trunk, index, last) {
                 return true;
             }
         }
@@ -154,13 +145,12 @@ impl Proxy {
     fn start_target(
         &mut self,
         reach: &mut Reach<'_, '_>,
-        key: Key,
-        message: Message<'_>,
-        goal: &Goal,
+        errand: Errand<'_, '_>,
         trunk: &Trunk,
         index: usize,
         last: bool,
     ) -> bool {
+        let Errand { key, message, goal } = errand;
         let target = &trunk.targets[index];
         let tables = reach.turn.tables;
         let Some(listener) = listener_to(reach.turn.settings, trunk, target.address) else {
@@ -286,15 +276,15 @@ mod tests {
         let mut health = Health::new();
         let mut random = Random::new(1);
         let mut choose = |health: &Health, now| health.choose(now, &trunk, 0, &mut random);
-        health.set(Time(0), trunk.id, 0, false);
+        health.judge(Time(0), trunk.id, 0, false);
         assert_eq!(choose(&health, Time(0)), Some(1));
-        health.set(Time(0), trunk.id, 1, false);
+        health.judge(Time(0), trunk.id, 1, false);
         assert_eq!(
             choose(&health, Time(0)),
             Some(0),
             "all down: tried anyway, in order"
         );
-        health.set(Time(0), trunk.id, 1, true);
+        health.judge(Time(0), trunk.id, 1, true);
         assert_eq!(choose(&health, Time(0)), Some(1));
         let later = Time(0).plus_ms(TARGET_DOWN_MS);
         assert_eq!(choose(&health, later), Some(0), "down for a while only");
