@@ -173,7 +173,11 @@ pub(crate) fn sent_by(via: &str) -> &str {
 
 /// The parameter `name` behind a value.
 pub(crate) fn parameter<'t>(value: &'t str, name: &str) -> Option<&'t str> {
-    let value = value.rsplit_once('>').map_or(value, |(_, rest)| rest);
+    // What stands before the parameters has no semicolon but within brackets.
+    let value = match value.split_once('>') {
+        Some((address, rest)) if address.contains('<') => rest,
+        _ => value,
+    };
     value.split(';').skip(1).find_map(|part| {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         key.trim().eq_ignore_ascii_case(name).then(|| value.trim())

@@ -470,7 +470,8 @@ fn add_attacker(world: &mut World, number: usize) -> usize {
         next_at: world.now.time,
         overheard: Vec::new(),
     };
-    let address = local.parse().expect("an attacker's address is one");
+    let address: SocketAddr = local.parse().expect("an attacker's address is one");
+    world.oracle.attackers.insert(address.ip());
     world.add(Agent::Attacker(attacker), Place::new(address, false))
 }
 

@@ -117,6 +117,7 @@ fn summary(bytes: &[u8]) -> String {
         .next()
         .unwrap_or("")
         .chars()
+        .filter(|character| character.is_ascii_graphic() || *character == ' ')
         .take(60)
         .collect::<String>();
     let mut vias = 0;

@@ -61,6 +61,13 @@ impl Attacker {
             message
                 .headers
                 .retain(|(name, _)| name != "X-Sim" && name != "Content-Length");
+            for (_, value) in &mut message.headers {
+                // Whoever holds a token or branch whole may use it; none of these is.
+                *value = value
+                    .replace("z9hG4bKAQ", "z9hG4bKAR")
+                    .replace("sip:AQ", "sip:AR");
+            }
+            message.start = message.start.replace("sip:AQ", "sip:AR");
             message.add(MARK, "1");
             message
         })
@@ -156,8 +163,13 @@ impl Attacker {
                 // A branch close to one of the edge's own.
                 if let Some(at) = value.find("branch=z9hG4bK") {
                     let at = at + 14 + io.random.below(8) as usize;
-                    if at < value.len() {
-                        value.replace_range(at..=at, "A");
+                    if value.is_char_boundary(at) && at < value.len() {
+                        let other = if value[at..].starts_with('A') {
+                            "B"
+                        } else {
+                            "A"
+                        };
+                        value.replace_range(at..=at, other);
                     }
                 }
                 value.push_str(";received=203.0.113.66");

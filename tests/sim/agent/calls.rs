@@ -304,16 +304,13 @@ impl UserAgent {
 
     /// RFC 3261 §9.1: not before a provisional response, and not after a final one.
     fn send_cancel(&mut self, io: &mut Io<'_>, id: u64) {
-        if self
-            .transactions
-            .open_request(Purpose::Cancel(id))
-            .is_some()
-        {
-            return;
-        }
         let Some(invite) = self.transactions.open_request(Purpose::Invite(id)) else {
             return;
         };
+        let Some(call) = self.calls.by_id(id).filter(|call| !call.cancelled) else {
+            return;
+        };
+        call.cancelled = true;
         let cancel = cancel_of(invite);
         self.transactions
             .start(io, Purpose::Cancel(id), self.identity.listener, cancel);

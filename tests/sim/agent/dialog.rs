@@ -65,6 +65,8 @@ pub(super) struct Call {
     pub(super) state: State,
     /// True once a provisional response came, so that a CANCEL may follow.
     pub(super) proceeding: bool,
+    /// True once the CANCEL was sent; there is but one.
+    pub(super) cancelled: bool,
     /// Incoming: the server transaction of the INVITE.
     pub(super) server: u64,
     pub(super) acks: Vec<Ack>,
@@ -93,6 +95,7 @@ impl Call {
             invite_cseq: 0,
             state: State::Inviting,
             proceeding: false,
+            cancelled: false,
             server: 0,
             acks: Vec::new(),
             challenged: 0,

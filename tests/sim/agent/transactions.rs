@@ -319,8 +319,16 @@ impl Transactions {
         self.servers.clear();
     }
 
+    /// Nothing but a registration is under way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.clients.is_empty() && self.servers.is_empty()
+        let is_done = |client: &Client| {
+            client.purpose == Purpose::Register || client.state == State::Completed
+        };
+        self.clients.iter().all(is_done)
+            && self
+                .servers
+                .iter()
+                .all(|it| it.status >= 200 && it.again_at == NEVER)
     }
 }
 

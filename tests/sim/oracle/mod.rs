@@ -3,7 +3,7 @@
 mod registrar;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ringfence::sip::{BindingRow, Time};
 
@@ -47,6 +47,8 @@ pub(crate) struct Oracle {
     /// When requests to addresses of record were first taken: by their top Via.
     asked_at: BTreeMap<String, (Time, String)>,
     registrar: Registrar,
+    /// Where attackers are.
+    pub(crate) attackers: BTreeSet<IpAddr>,
     /// Responses that a phone was given a second time to its REGISTER.
     pub(crate) repeated_registers: u64,
 }
@@ -87,6 +89,11 @@ impl Oracle {
         }
         for &(to, bytes) in sends {
             if bytes.iter().all(|octet| matches!(octet, 0 | b'\r' | b'\n')) || bytes[0] < b'A' {
+                continue;
+            }
+            let is_response = bytes.starts_with(b"SIP/2.0 ");
+            if is_response && self.attackers.contains(&to.ip()) {
+                // It is told what it asked for, however broken.
                 continue;
             }
             let Some(message) = Message::parse(bytes) else {
@@ -195,7 +202,10 @@ impl Oracle {
         if *first == this || forked {
             return Ok(());
         }
-        if first.overloaded {
+        // The edge answers CANCEL without a transaction: when the INVITE is forgotten, its CANCEL,
+        // still coming, is for nothing.
+        let late_cancel = response.method() == "CANCEL" && (first.status, status) == (200, 481);
+        if first.overloaded || late_cancel {
             // The refusal left no trace, and the request came again when there was room.
             self.finals.insert(key, this);
             return Ok(());
