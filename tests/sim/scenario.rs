@@ -72,7 +72,7 @@ name = "two"
   ]
   [[account.ip_acl]]
   name = "office"
-  entries = ["198.51.100.0/24"]
+  entries = ["198.51.100.0/26"]
   [[account.domain]]
   name = "office.test"
   calls = { ip_acls = ["office"] }
@@ -138,7 +138,8 @@ impl Plan {
                 bindings: 64,
                 transactions: if small { 4 } else { 256 },
                 absorbers: if small { 16 } else { 2_048 },
-                message_bytes: if small { 64 << 10 } else { 2 << 20 },
+                // A page of 64 KiB for each of 23 size classes, and some.
+                message_bytes: 2 << 20,
                 sources: 64,
                 nonces: if small { 4 } else { 256 },
                 calls: 64,
@@ -290,10 +291,12 @@ impl Scenario {
         self.world
             .run_ms(u64::from(TIMER_C_S) * 1_000 + 3 * TRANSACTION_MS);
         self.world.judge_bindings();
-        for (number, agent) in self.world.agents.iter().enumerate() {
-            if agent.user().is_some_and(|user| !user.is_idle()) {
+        for user in self.world.agents.iter().filter_map(Agent::user) {
+            let unfinished = user.unfinished();
+            if !unfinished.is_empty() {
+                let name = &user.identity.name;
                 self.world
-                    .fail(&format!("agent {number} is still busy: {agent:#?}"));
+                    .fail(&format!("{name} still has {unfinished:#?}"));
             }
         }
     }
@@ -461,7 +464,8 @@ fn add_trunk(world: &mut World, address: &str) -> usize {
 }
 
 fn add_attacker(world: &mut World, number: usize) -> usize {
-    // The first lives next to the phones, so that nonces of their network are good for it.
+    // The first lives next to the phones, so that nonces of their network are good for it; but
+    // not in the office.
     let local = ["198.51.100.99:5060", "192.0.2.99:5060"][number % 2];
     let attacker = Attacker {
         name: format!("{MARK}{number}"),

@@ -42,9 +42,20 @@ impl Calls {
             .unwrap_or(NEVER)
     }
 
-    /// No call is under way.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.live.iter().all(|call| call.state == State::Over)
+    /// Calls that are not over.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = String> {
+        let live = self.live.iter().filter(|call| call.state != State::Over);
+        live.map(|call| {
+            let Call {
+                call_id,
+                state,
+                next,
+                outgoing,
+                ..
+            } = call;
+            let way = if *outgoing { "out" } else { "in" };
+            format!("call {way} {call_id} is {state:?}, next {next:?}")
+        })
     }
 
     pub(super) fn forget(&mut self) {
@@ -465,7 +476,10 @@ impl UserAgent {
                 Step::Forget if call.state == State::Over => {
                     self.calls.live.retain(|call| call.id != id);
                 }
-                Step::Forget => self.calls.end(id, now, false),
+                Step::Forget => {
+                    self.transactions.abandon(Purpose::Invite(id));
+                    self.calls.end(id, now, false);
+                }
             }
         }
     }
@@ -490,9 +504,7 @@ impl UserAgent {
         let Some(call) = self.calls.by_id(id).filter(|call| call.state == State::Up) else {
             return;
         };
-        if call.hold_ms > 0 {
-            call.next = (io.now.plus_ms(call.hold_ms), Step::HangUp);
-        }
+        call.next = (io.now.plus_ms(call.hold_ms.max(3_000)), Step::HangUp);
         self.invite(io, id);
     }
 

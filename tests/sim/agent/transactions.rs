@@ -313,22 +313,32 @@ impl Transactions {
         }
     }
 
+    /// RFC 3261 §9.1: what was cancelled in vain is taken to be ended.
+    pub(crate) fn abandon(&mut self, purpose: Purpose) {
+        self.clients.retain(|client| client.purpose != purpose);
+    }
+
     /// A reboot.
     pub(crate) fn forget(&mut self) {
         self.clients.clear();
         self.servers.clear();
     }
 
-    /// Nothing but a registration is under way.
-    pub(crate) fn is_idle(&self) -> bool {
-        let is_done = |client: &Client| {
+    /// What is under way, registration apart.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        let is_done = |client: &&Client| {
             client.purpose == Purpose::Register || client.state == State::Completed
         };
-        self.clients.iter().all(is_done)
-            && self
-                .servers
-                .iter()
-                .all(|it| it.status >= 200 && it.again_at == NEVER)
+        let clients = self.clients.iter().filter(|it| !is_done(it)).map(|it| {
+            let (start, call_id) = (&it.request.start, it.request.call_id());
+            format!("{start} of {call_id} is {:?}", it.state)
+        });
+        let is_open = |server: &&Server| server.status < 200 || server.again_at != NEVER;
+        let servers = self.servers.iter().filter(is_open).map(|it| {
+            let (start, call_id) = (&it.request.start, it.request.call_id());
+            format!("{start} of {call_id} is told {}", it.status)
+        });
+        clients.chain(servers).collect()
     }
 }
 

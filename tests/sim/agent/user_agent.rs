@@ -106,9 +106,11 @@ impl UserAgent {
         self.idea_at = now;
     }
 
-    /// Nothing is under way; calls that are over may be remembered.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.transactions.is_idle() && self.calls.is_quiet()
+    /// What is under way, registration apart.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        let mut unfinished = self.transactions.unfinished();
+        unfinished.extend(self.calls.unfinished());
+        unfinished
     }
 
     pub(super) fn via(&self, io: &mut Io<'_>) -> String {

@@ -197,8 +197,10 @@ impl Oracle {
             return Ok(());
         };
         let is_2xx = |status: u16| (200..300).contains(&status);
-        // RFC 3261 §13.2.2.4: several branches may answer an INVITE.
-        let forked = response.method() == "INVITE" && is_2xx(first.status) && is_2xx(status);
+        // RFC 3261 §13.2.2.4, §16.7 item 5: several branches may answer an INVITE, also one that
+        // was given up.
+        let is_forwarded = response.get("X-Sim").is_some();
+        let forked = response.method() == "INVITE" && is_2xx(status) && is_forwarded;
         if *first == this || forked {
             return Ok(());
         }
