@@ -382,14 +382,15 @@ impl World {
                 self.fail(&format!("the edge sends to {to}, where {who} is"));
             }
         }
-        if let Err(fault) = self.oracle.judge(self.now.time, cause, &sends) {
+        let evicted = self.count(Counter::AbsorbersEvicted) > 0;
+        if let Err(fault) = self.oracle.judge(self.now.time, cause, &sends, evicted) {
             self.fail(&fault);
         }
         self.judge_sums(shard);
-        // What was refused for want of room was not judged: its credentials are still good, for
-        // whoever has them.
-        let refused = |bytes: &[u8]| bytes.starts_with(b"SIP/2.0 5");
-        if !sends.is_empty() && !sends.iter().any(|(_, bytes)| refused(bytes)) {
+        // Credentials that were not taken are still good, for whoever has them.
+        let taken =
+            |bytes: &[u8]| !bytes.starts_with(b"SIP/2.0 40") && !bytes.starts_with(b"SIP/2.0 5");
+        if !sends.is_empty() && sends.iter().all(|(_, bytes)| taken(bytes)) {
             self.overhear(cause.bytes);
         }
     }

@@ -474,6 +474,7 @@ impl UserAgent {
                 Step::Refresh => self.refresh(io, id),
                 Step::Cancel => self.give_up(io, id),
                 Step::Forget if call.state == State::Over => {
+                    self.transactions.abandon(Purpose::Invite(id));
                     self.calls.live.retain(|call| call.id != id);
                 }
                 Step::Forget => {

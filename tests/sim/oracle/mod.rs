@@ -74,12 +74,14 @@ impl Oracle {
         self.registrar.clock_is_good = false;
     }
 
-    /// One call into the edge: its cause, and everything that it sent.
+    /// One call into the edge: its cause, and everything that it sent. `evicted` is true when the
+    /// edge had to forget finished transactions before their time: then it may answer anew.
     pub(crate) fn judge(
         &mut self,
         now: Time,
         cause: &Cause<'_>,
         sends: &[(SocketAddr, &[u8])],
+        evicted: bool,
     ) -> Result<(), String> {
         let request = Message::parse(cause.bytes).filter(Message::is_request);
         if let Some(request) = &request {
@@ -102,7 +104,7 @@ impl Oracle {
             let judged = if message.is_request() {
                 self.judge_request(to, &message)
             } else {
-                self.judge_response(now, to, &message)
+                self.judge_response(now, to, &message, evicted)
             };
             judged.map_err(|fault| format!("{fault}; the edge sent to {to}\n{}", text(bytes)))?;
             if let (Some(request), Some(source)) = (&request, cause.source)
@@ -167,6 +169,7 @@ impl Oracle {
         now: Time,
         to: SocketAddr,
         response: &Message,
+        evicted: bool,
     ) -> Result<(), String> {
         if response.get(MARK).is_some() {
             return Err("a response of an attacker was forwarded".to_owned());
@@ -207,7 +210,7 @@ impl Oracle {
         // The edge answers CANCEL without a transaction: when the INVITE is forgotten, its CANCEL,
         // still coming, is for nothing.
         let late_cancel = response.method() == "CANCEL" && (first.status, status) == (200, 481);
-        if first.overloaded || late_cancel {
+        if first.overloaded || late_cancel || evicted {
             // The refusal left no trace, and the request came again when there was room.
             self.finals.insert(key, this);
             return Ok(());
