@@ -1,2 +1,23 @@
-//! The load generator.
-fn main() {}
+//! An open-loop load generator for SIP registrars and proxies: a fixed schedule, latency from the
+//! intended send time, many source addresses on one core, its own answering party.
+//!
+//! All addresses it sends from and to lie in 127.0.0.0/8.
+
+mod call;
+mod cli;
+mod digest;
+mod load;
+mod message;
+mod mixed;
+mod register;
+mod report;
+mod socket;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}
