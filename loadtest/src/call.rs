@@ -15,17 +15,17 @@ a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=sendrecv
 
 /// Who calls whom.
 #[derive(Clone, Debug)]
-pub struct Calls {
+pub(crate) struct Calls {
     /// The edge.
-    pub server: SocketAddrV4,
+    pub(crate) server: SocketAddrV4,
     /// Domain of caller and called.
-    pub domain: String,
+    pub(crate) domain: String,
     /// Called user names are this prefix and six digits, or with `users = 0` this name as it is.
-    pub called_prefix: String,
+    pub(crate) called_prefix: String,
     /// Number of called users; 0 = one name.
-    pub users: u64,
+    pub(crate) users: u64,
     /// Source addresses of the callers.
-    pub peers: u64,
+    pub(crate) peers: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ struct Call {
 
 /// The scenario: INVITE, 100, 180, 200, ACK, BYE, 200.
 #[derive(Debug)]
-pub struct CallThrough {
+pub(crate) struct CallThrough {
     caller: PeerSocket,
     called: PeerSocket,
     calls: Calls,
@@ -54,7 +54,7 @@ pub struct CallThrough {
     text: Text,
     reply: Text,
     /// 200s to INVITE that the answering party has sent.
-    pub answers: u64,
+    pub(crate) answers: u64,
 }
 
 impl CallThrough {
@@ -63,7 +63,12 @@ impl CallThrough {
     ///
     /// # Errors
     /// A port may be in use.
-    pub fn new(calls: Calls, window: usize, called_port: u16, burst: usize) -> io::Result<Self> {
+    pub(crate) fn new(
+        calls: Calls,
+        window: usize,
+        called_port: u16,
+        burst: usize,
+    ) -> io::Result<Self> {
         Ok(Self {
             caller: PeerSocket::bind(0, burst)?,
             called: PeerSocket::bind(called_port, burst)?,

@@ -184,7 +184,7 @@ impl PhoneArgs {
 }
 
 /// Runs the command line; 0 when every exchange completed.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Options { common, size } => check(common).and_then(|()| {

@@ -3,7 +3,7 @@
 use md5::{Digest as _, Md5};
 
 /// Lower-case hexadecimal MD5 of the parts joined by colons.
-pub fn md5_hex(parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn md5_hex(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Md5::new();
     for (at, part) in parts.iter().enumerate() {
         if at > 0 {
@@ -20,7 +20,7 @@ pub fn md5_hex(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// The response to a challenge.
-pub fn response(
+pub(crate) fn response(
     ha1: &[u8; 32],
     method: &[u8],
     uri: &[u8],

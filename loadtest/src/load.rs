@@ -16,28 +16,28 @@ const T2_NS: u64 = 4_000_000_000;
 
 /// How a run is driven.
 #[derive(Clone, Copy, Debug)]
-pub struct Load {
+pub(crate) struct Load {
     /// Exchanges per second on a fixed schedule; 0 = as many as the window allows.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Most exchanges in progress.
-    pub window: usize,
+    pub(crate) window: usize,
     /// Seconds measured.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Seconds before that which are not measured.
-    pub warmup: f64,
+    pub(crate) warmup: f64,
     /// Exchanges at most, 0 = unlimited.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Seconds after which an exchange counts as lost.
-    pub timeout: f64,
+    pub(crate) timeout: f64,
 }
 
 /// An exchange in progress: slot and sequence number, written into its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// The slot.
-    pub slot: u32,
+    pub(crate) slot: u32,
     /// The sequence number of the slot; another one means that exchange has ended.
-    pub sequence: u32,
+    pub(crate) sequence: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +56,7 @@ struct Slot {
 }
 
 /// What a scenario does.
-pub trait Scenario {
+pub(crate) trait Scenario {
     /// Sends the first request of exchange `index`.
     fn start(&mut self, run: &mut Run, exchange: Exchange, index: u64);
     /// Sends the current request of an exchange again.
@@ -79,7 +79,7 @@ pub trait Scenario {
 
 /// The books of a run.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     began: Instant,
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -90,7 +90,7 @@ pub struct Run {
     lag: Histogram<u64>,
     report: Report,
     /// The clock, read once per round.
-    pub now: u64,
+    pub(crate) now: u64,
 }
 
 impl Run {
@@ -112,19 +112,19 @@ impl Run {
     }
 
     /// True while `exchange` is in progress.
-    pub fn is_live(&self, exchange: Exchange) -> bool {
+    pub(crate) fn is_live(&self, exchange: Exchange) -> bool {
         self.slots
             .get(exchange.slot as usize)
             .is_some_and(|slot| slot.busy && slot.sequence == exchange.sequence)
     }
 
     /// Which exchange of the run it is.
-    pub fn index(&self, exchange: Exchange) -> u64 {
+    pub(crate) fn index(&self, exchange: Exchange) -> u64 {
         self.slots[exchange.slot as usize].index
     }
 
     /// A request of `exchange` was sent that must be answered.
-    pub fn expect_answer(&mut self, exchange: Exchange) {
+    pub(crate) fn expect_answer(&mut self, exchange: Exchange) {
         let slot = &mut self.slots[exchange.slot as usize];
         slot.unanswered = true;
         slot.step = slot.step.wrapping_add(1);
@@ -133,17 +133,17 @@ impl Run {
     }
 
     /// The current request was answered, finally or provisionally.
-    pub fn answered(&mut self, exchange: Exchange) {
+    pub(crate) fn answered(&mut self, exchange: Exchange) {
         self.slots[exchange.slot as usize].unanswered = false;
     }
 
     /// A challenge was met on the way.
-    pub fn challenged(&mut self, exchange: Exchange) {
+    pub(crate) fn challenged(&mut self, exchange: Exchange) {
         self.report.challenged += u64::from(self.slots[exchange.slot as usize].measured);
     }
 
     /// The part of the exchange whose latency counts is over.
-    pub fn reached(&mut self, exchange: Exchange) {
+    pub(crate) fn reached(&mut self, exchange: Exchange) {
         let slot = self.slots[exchange.slot as usize];
         if slot.measured {
             self.latency
@@ -152,14 +152,14 @@ impl Run {
     }
 
     /// The exchange ended as it should.
-    pub fn complete(&mut self, exchange: Exchange) {
+    pub(crate) fn complete(&mut self, exchange: Exchange) {
         if self.end(exchange) {
             self.report.completed += 1;
         }
     }
 
     /// The exchange was answered otherwise.
-    pub fn refuse(&mut self, exchange: Exchange, status: u16) {
+    pub(crate) fn refuse(&mut self, exchange: Exchange, status: u16) {
         if self.end(exchange) {
             *self.report.refused.entry(status).or_default() += 1;
         }
@@ -245,7 +245,7 @@ impl Run {
 ///
 /// # Errors
 /// What the kernel says to a send or receive.
-pub fn run(scenario: &mut impl Scenario, load: Load, name: &str) -> std::io::Result<Report> {
+pub(crate) fn run(scenario: &mut impl Scenario, load: Load, name: &str) -> std::io::Result<Report> {
     let mut run = Run::new(load.window);
     let ns = |seconds: f64| (seconds * 1e9) as u64;
     let (warmup, end) = (ns(load.warmup), ns(load.warmup + load.seconds));

@@ -9,29 +9,29 @@ use crate::load::Exchange;
 
 /// A message under construction.
 #[derive(Debug, Default)]
-pub struct Text(pub Vec<u8>);
+pub(crate) struct Text(pub(crate) Vec<u8>);
 
 impl Text {
     /// Starts over.
-    pub fn clear(&mut self) -> &mut Self {
+    pub(crate) fn clear(&mut self) -> &mut Self {
         self.0.clear();
         self
     }
 
     /// Appends `text`.
-    pub fn put(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
+    pub(crate) fn put(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
         self.0.extend_from_slice(text.as_ref());
         self
     }
 
     /// Appends an address.
-    pub fn address(&mut self, address: SocketAddrV4) -> &mut Self {
+    pub(crate) fn address(&mut self, address: SocketAddrV4) -> &mut Self {
         let _ = write!(self.0, "{address}");
         self
     }
 
     /// Appends a number with `width` decimal digits, zeros in front.
-    pub fn number(&mut self, number: u64, width: usize) -> &mut Self {
+    pub(crate) fn number(&mut self, number: u64, width: usize) -> &mut Self {
         let mut digits = [b'0'; 20];
         let mut rest = number;
         for digit in digits[..width].iter_mut().rev() {
@@ -43,7 +43,7 @@ impl Text {
     }
 
     /// Appends 16 hexadecimal digits that name an exchange.
-    pub fn exchange(&mut self, exchange: Exchange) -> &mut Self {
+    pub(crate) fn exchange(&mut self, exchange: Exchange) -> &mut Self {
         let value = u64::from(exchange.slot) << 32 | u64::from(exchange.sequence);
         for shift in (0..16).rev() {
             self.0
@@ -54,7 +54,7 @@ impl Text {
 }
 
 /// Reads what [`Text::exchange`] wrote.
-pub fn parse_exchange(text: &[u8]) -> Option<Exchange> {
+pub(crate) fn parse_exchange(text: &[u8]) -> Option<Exchange> {
     let digits = std::str::from_utf8(text.get(..16)?).ok()?;
     let value = u64::from_str_radix(digits, 16).ok()?;
     Some(Exchange {
@@ -64,7 +64,7 @@ pub fn parse_exchange(text: &[u8]) -> Option<Exchange> {
 }
 
 /// The status of a response; 0 for a request.
-pub fn status(message: &[u8]) -> u16 {
+pub(crate) fn status(message: &[u8]) -> u16 {
     message
         .strip_prefix(b"SIP/2.0 ")
         .and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok())
@@ -72,12 +72,12 @@ pub fn status(message: &[u8]) -> u16 {
 }
 
 /// The value of the first header line that starts with `name` (with its colon and space).
-pub fn header<'m>(message: &'m [u8], name: &str) -> Option<&'m [u8]> {
+pub(crate) fn header<'m>(message: &'m [u8], name: &str) -> Option<&'m [u8]> {
     header_lines(message, name).next()
 }
 
 /// The values of every header line that starts with `name`.
-pub fn header_lines<'m>(message: &'m [u8], name: &str) -> impl Iterator<Item = &'m [u8]> {
+pub(crate) fn header_lines<'m>(message: &'m [u8], name: &str) -> impl Iterator<Item = &'m [u8]> {
     let end = memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 2);
     message[..end]
         .split(|&byte| byte == b'\n')
@@ -86,13 +86,13 @@ pub fn header_lines<'m>(message: &'m [u8], name: &str) -> impl Iterator<Item = &
 }
 
 /// The exchange in the Call-ID, which the generator put at its start.
-pub fn exchange_of(message: &[u8]) -> Option<Exchange> {
+pub(crate) fn exchange_of(message: &[u8]) -> Option<Exchange> {
     let at = memmem::find(message, b"\nCall-ID: ")? + b"\nCall-ID: ".len();
     parse_exchange(&message[at..])
 }
 
 /// The number in CSeq.
-pub fn cseq_number(message: &[u8]) -> u64 {
+pub(crate) fn cseq_number(message: &[u8]) -> u64 {
     header(message, "CSeq: ")
         .and_then(|value| value.split(|&byte| byte == b' ').next())
         .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
@@ -100,14 +100,14 @@ pub fn cseq_number(message: &[u8]) -> u64 {
 }
 
 /// The method in CSeq.
-pub fn cseq_method(message: &[u8]) -> &[u8] {
+pub(crate) fn cseq_method(message: &[u8]) -> &[u8] {
     header(message, "CSeq: ")
         .and_then(|value| value.split(|&byte| byte == b' ').nth(1))
         .unwrap_or_default()
 }
 
 /// The quoted value of an authentication parameter.
-pub fn quoted<'m>(value: &'m [u8], name: &str) -> Option<&'m [u8]> {
+pub(crate) fn quoted<'m>(value: &'m [u8], name: &str) -> Option<&'m [u8]> {
     let mut needle = name.as_bytes().to_vec();
     needle.extend_from_slice(b"=\"");
     let start = memmem::find(value, &needle)? + needle.len();
@@ -116,7 +116,7 @@ pub fn quoted<'m>(value: &'m [u8], name: &str) -> Option<&'m [u8]> {
 }
 
 /// The URI between the first `<` and `>` of a value, or the value itself.
-pub fn uri(value: &[u8]) -> &[u8] {
+pub(crate) fn uri(value: &[u8]) -> &[u8] {
     match (memchr::memchr(b'<', value), memchr::memchr(b'>', value)) {
         (Some(start), Some(end)) if start < end => &value[start + 1..end],
         _ => value,

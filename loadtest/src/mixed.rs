@@ -8,13 +8,13 @@ use crate::register::{Options, Register};
 
 /// Of ten exchanges six are registrations, three OPTIONS and one a call.
 #[derive(Debug)]
-pub struct Mixed {
+pub(crate) struct Mixed {
     /// The phones.
-    pub register: Register,
+    pub(crate) register: Register,
     /// The pings.
-    pub options: Options,
+    pub(crate) options: Options,
     /// The calls.
-    pub call: CallThrough,
+    pub(crate) call: CallThrough,
 }
 
 impl Mixed {

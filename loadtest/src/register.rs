@@ -11,42 +11,42 @@ use crate::socket::PeerSocket;
 
 /// Who the phones are and where they register.
 #[derive(Clone, Debug)]
-pub struct Phones {
+pub(crate) struct Phones {
     /// The edge.
-    pub server: SocketAddrV4,
+    pub(crate) server: SocketAddrV4,
     /// Domain of the addresses of record.
-    pub domain: String,
+    pub(crate) domain: String,
     /// Digest realm.
-    pub realm: String,
+    pub(crate) realm: String,
     /// User names are this prefix and six digits.
-    pub user_prefix: String,
+    pub(crate) user_prefix: String,
     /// Number of users.
-    pub users: u64,
+    pub(crate) users: u64,
     /// Password of every user.
-    pub password: String,
+    pub(crate) password: String,
     /// Source addresses the users are spread over, from 127.1.0.1 on.
-    pub peers: u64,
+    pub(crate) peers: u64,
     /// Registration time asked for, seconds.
-    pub expires: u32,
+    pub(crate) expires: u32,
     /// Port in the Contact; 0 = the one requests are sent from.
-    pub contact_port: u16,
+    pub(crate) contact_port: u16,
 }
 
 impl Phones {
     /// The address that user `user` sends from.
-    pub fn address_of(&self, user: u64) -> Ipv4Addr {
+    pub(crate) fn address_of(&self, user: u64) -> Ipv4Addr {
         peer_address(1, user % self.peers.max(1))
     }
 }
 
 /// Address `number` of block 127.`block`.0.0/16.
-pub fn peer_address(block: u8, number: u64) -> Ipv4Addr {
+pub(crate) fn peer_address(block: u8, number: u64) -> Ipv4Addr {
     Ipv4Addr::new(127, block, (number / 250) as u8, (number % 250) as u8 + 1)
 }
 
 /// How a REGISTER is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
+pub(crate) enum Auth {
     /// With the last nonce and the next count; a challenge is answered.
     Refresh,
     /// Every time without credentials first: the challenged pair.
@@ -69,7 +69,7 @@ static BOOTS: AtomicU64 = AtomicU64::new(0);
 
 /// The scenario.
 #[derive(Debug)]
-pub struct Register {
+pub(crate) struct Register {
     socket: PeerSocket,
     phones: Phones,
     auth: Auth,
@@ -83,7 +83,7 @@ impl Register {
     ///
     /// # Errors
     /// The port may be in use.
-    pub fn new(phones: Phones, auth: Auth, port: u16, burst: usize) -> io::Result<Self> {
+    pub(crate) fn new(phones: Phones, auth: Auth, port: u16, burst: usize) -> io::Result<Self> {
         let state = (0..phones.users)
             .map(|user| {
                 let name = user_name(&phones, user);
@@ -106,7 +106,7 @@ impl Register {
     }
 
     /// How requests are authenticated from now on.
-    pub fn set_auth(&mut self, auth: Auth) {
+    pub(crate) fn set_auth(&mut self, auth: Auth) {
         self.auth = auth;
     }
 
@@ -146,7 +146,7 @@ impl Register {
             .put(" REGISTER\r\nContact: <sip:")
             .put(&name)
             .put("@");
-        text.address(from)
+        text.address(SocketAddrV4::new(*from.ip(), contact_port))
             .put(";ob>;+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-");
         text.number(user, 12)
             .put(">\"\r\nExpires: ")
@@ -263,7 +263,7 @@ impl Scenario for Register {
 
 /// Takes a batch from one of a scenario's sockets and handles each datagram. The datagrams are
 /// copied into one buffer first, so that the handler may send on the same socket.
-pub fn receive_each<S>(
+pub(crate) fn receive_each<S>(
     scenario: &mut S,
     run: &mut Run,
     socket: impl Fn(&mut S) -> &mut PeerSocket,
@@ -292,7 +292,7 @@ pub fn receive_each<S>(
 
 /// Peers that ask OPTIONS of the edge itself.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     socket: PeerSocket,
     server: SocketAddrV4,
     peers: u64,
@@ -306,7 +306,7 @@ impl Options {
     ///
     /// # Errors
     /// The port may be in use.
-    pub fn new(
+    pub(crate) fn new(
         server: SocketAddrV4,
         peers: u64,
         size: usize,

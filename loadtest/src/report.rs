@@ -8,53 +8,53 @@ use serde::Serialize;
 
 /// The result of a run; printed as one JSON object or as text.
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// What was run.
-    pub scenario: String,
+    pub(crate) scenario: String,
     /// Seconds of the measured part.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Exchanges (or calls) that were due in the measured part.
-    pub started: u64,
+    pub(crate) started: u64,
     /// Exchanges that ended as they should.
-    pub completed: u64,
+    pub(crate) completed: u64,
     /// Exchanges answered otherwise, by status.
-    pub refused: BTreeMap<u16, u64>,
+    pub(crate) refused: BTreeMap<u16, u64>,
     /// Exchanges that were not answered in time.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Completed exchanges per second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Challenges answered on the way (digest only).
-    pub challenged: u64,
+    pub(crate) challenged: u64,
     /// Requests sent again for want of an answer.
-    pub retransmissions: u64,
+    pub(crate) retransmissions: u64,
     /// Datagrams the generator sent and received.
-    pub datagrams_sent: u64,
+    pub(crate) datagrams_sent: u64,
     /// See `datagrams_sent`.
-    pub datagrams_received: u64,
+    pub(crate) datagrams_received: u64,
     /// Datagrams the kernel dropped for full socket buffers, both sides.
-    pub kernel_drops: u64,
+    pub(crate) kernel_drops: u64,
     /// Latency from the intended send time, microseconds.
-    pub latency_us: Latency,
+    pub(crate) latency_us: Latency,
     /// How late sends left the generator, microseconds.
-    pub lag_us: Latency,
+    pub(crate) lag_us: Latency,
 }
 
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// Median.
-    pub p50: f64,
+    pub(crate) p50: f64,
     /// 99 %.
-    pub p99: f64,
+    pub(crate) p99: f64,
     /// 99.9 %.
-    pub p999: f64,
+    pub(crate) p999: f64,
     /// Largest.
-    pub max: f64,
+    pub(crate) max: f64,
 }
 
 impl Latency {
     /// The percentiles of a histogram of nanoseconds.
-    pub fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
         Self {
             p50: at(0.5),
@@ -68,7 +68,7 @@ impl Latency {
 /// Datagrams dropped so far for full receive buffers in this network namespace.
 ///
 /// Read from /proc/net/snmp; 0 where it cannot be read.
-pub fn kernel_drops() -> u64 {
+pub(crate) fn kernel_drops() -> u64 {
     let text = fs::read_to_string("/proc/net/snmp").unwrap_or_default();
     let mut lines = text.lines().filter(|line| line.starts_with("Udp: "));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else {

@@ -19,13 +19,13 @@ const CONTROL_BYTES: usize = 64;
 
 /// A datagram that came in.
 #[derive(Debug)]
-pub struct Received<'a> {
+pub(crate) struct Received<'a> {
     /// The address of ours it was sent to.
-    pub local: Ipv4Addr,
+    pub(crate) local: Ipv4Addr,
     /// Who sent it.
-    pub source: SocketAddrV4,
+    pub(crate) source: SocketAddrV4,
     /// Its octets.
-    pub bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ struct Run {
 
 /// The socket with its batches.
 #[derive(Debug)]
-pub struct PeerSocket {
+pub(crate) struct PeerSocket {
     socket: Socket,
     port: u16,
     /// Longest run of equal-sized datagrams to one destination sent as one; 1 = off.
@@ -49,9 +49,9 @@ pub struct PeerSocket {
     runs: Vec<Run>,
     receive: Box<[[u8; DATAGRAM_BYTES_MAX]]>,
     /// Datagrams given to the kernel.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Datagrams taken from the kernel.
-    pub received: u64,
+    pub(crate) received: u64,
 }
 
 #[repr(C, align(8))]
@@ -63,7 +63,7 @@ impl PeerSocket {
     ///
     /// # Errors
     /// What the kernel says; the port may be in use.
-    pub fn bind(port: u16, burst: usize) -> io::Result<Self> {
+    pub(crate) fn bind(port: u16, burst: usize) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         // Bounded by net.core.[rw]mem_max; drops are counted either way.
@@ -101,12 +101,12 @@ impl PeerSocket {
     }
 
     /// The port bound.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Queues a datagram; sent by [`Self::flush`].
-    pub fn queue(&mut self, from: Ipv4Addr, to: SocketAddrV4, bytes: &[u8]) {
+    pub(crate) fn queue(&mut self, from: Ipv4Addr, to: SocketAddrV4, bytes: &[u8]) {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
         if let Some(last) = self.runs.last_mut()
@@ -129,16 +129,11 @@ impl PeerSocket {
         });
     }
 
-    /// Datagrams queued.
-    pub fn queued(&self) -> usize {
-        self.runs.len()
-    }
-
     /// Gives everything queued to the kernel.
     ///
     /// # Errors
     /// What the kernel says, a full socket buffer apart (that is waited for).
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         let mut next = 0;
         while next < self.runs.len() {
             let end = (next + BATCH).min(self.runs.len());
@@ -205,7 +200,7 @@ impl PeerSocket {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn receive(&mut self, mut each: impl FnMut(Received<'_>)) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, mut each: impl FnMut(Received<'_>)) -> io::Result<usize> {
         let mut addresses = [zeroed_address(); BATCH];
         let mut vectors = [libc::iovec {
             iov_base: std::ptr::null_mut(),
