@@ -1,9 +1,10 @@
 //! Calls through the edge: the caller and the answering party, both here.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::load::{Exchange, Run, Scenario};
+use crate::load::{Exchange, Run, Scenario, T1_NS};
 use crate::message::{self, Text};
 use crate::register::{peer_address, receive_each};
 use crate::socket::PeerSocket;
@@ -42,6 +43,8 @@ struct Call {
     request: Vec<u8>,
     /// ACK, for answering a 200 that comes again.
     ack: Vec<u8>,
+    /// The answering party's 200, sent again until its ACK comes: to whom, from where, octets.
+    answer: Option<(SocketAddrV4, Ipv4Addr, Vec<u8>)>,
 }
 
 /// The scenario: INVITE, 100, 180, 200, ACK, BYE, 200.
@@ -53,6 +56,8 @@ pub(crate) struct CallThrough {
     state: Vec<Call>,
     text: Text,
     reply: Text,
+    /// When each answer is due again, with its interval.
+    unacknowledged: VecDeque<(u64, Exchange)>,
     /// 200s to INVITE that the answering party has sent.
     pub(crate) answers: u64,
 }
@@ -76,6 +81,7 @@ impl CallThrough {
             state: vec![Call::default(); window],
             text: Text::default(),
             reply: Text::default(),
+            unacknowledged: VecDeque::new(),
             answers: 0,
         })
     }
@@ -263,12 +269,22 @@ impl CallThrough {
             .put(sdp);
     }
 
-    /// The answering party keeps no state: a request that comes again is answered again.
-    fn handle_request(&mut self, source: SocketAddrV4, local: SocketAddrV4, bytes: &[u8]) {
+    /// A request that comes again is answered again.
+    fn handle_request(
+        &mut self,
+        run: &Run,
+        source: SocketAddrV4,
+        local: SocketAddrV4,
+        bytes: &[u8],
+    ) {
+        let call = message::exchange_of(bytes).filter(|call| run.is_live(*call));
         let statuses: &[(&str, &str)] = if bytes.starts_with(b"INVITE ") {
             self.answers += 1;
             &[("100 Trying", ""), ("180 Ringing", ""), ("200 OK", SDP)]
         } else if bytes.starts_with(b"ACK ") || bytes.starts_with(b"SIP/2.0") {
+            if let Some(call) = call {
+                self.state[call.slot as usize].answer = None;
+            }
             &[]
         } else {
             &[("200 OK", "")]
@@ -277,12 +293,35 @@ impl CallThrough {
             self.put_reply(status, bytes, local, sdp);
             self.called.queue(*local.ip(), source, &self.reply.0);
         }
+        if let (Some(call), [_, _, _]) = (call, statuses) {
+            let answer = (source, *local.ip(), self.reply.0.clone());
+            self.state[call.slot as usize].answer = Some(answer);
+            self.unacknowledged.push_back((run.now + T1_NS, call));
+        }
+    }
+
+    /// RFC 3261 §13.3.1.4: a 2xx is sent again until its ACK comes. The interval stays at T1, as
+    /// what is lost here is lost to a full socket buffer.
+    fn answer_again(&mut self, run: &Run) {
+        while let Some(&(due, call)) = self.unacknowledged.front()
+            && due <= run.now
+        {
+            self.unacknowledged.pop_front();
+            if let Some((to, from, answer)) = &self.state[call.slot as usize].answer
+                && run.is_live(call)
+            {
+                self.called.queue(*from, *to, answer);
+                self.unacknowledged.push_back((run.now + T1_NS, call));
+            }
+        }
     }
 }
 
 impl Scenario for CallThrough {
     fn start(&mut self, run: &mut Run, exchange: Exchange, index: u64) {
-        self.state[exchange.slot as usize].stage = Stage::Inviting;
+        let call = &mut self.state[exchange.slot as usize];
+        call.stage = Stage::Inviting;
+        call.answer = None;
         self.put_invite(exchange, index);
         self.send(run, exchange, index);
     }
@@ -305,8 +344,9 @@ impl Scenario for CallThrough {
             taken.push((datagram.source, local, start..requests.len()));
         })?;
         for (source, local, range) in taken {
-            self.handle_request(source, local, &requests[range]);
+            self.handle_request(run, source, local, &requests[range]);
         }
+        self.answer_again(run);
         self.text.0 = requests;
         self.called.flush()?;
         let to_caller = receive_each(self, run, |this| &mut this.caller, Self::handle_response)?;

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use crate::report::{Latency, Report, kernel_drops};
 
 /// RFC 3261 §17.1.1.1: T1.
-const T1_NS: u64 = 500_000_000;
+pub(crate) const T1_NS: u64 = 500_000_000;
 /// RFC 3261 §17.1.2.2: T2.
 const T2_NS: u64 = 4_000_000_000;
 
