@@ -18,6 +18,7 @@ use crate::load::{self, Load};
 use crate::mixed::Mixed;
 use crate::register::{Auth, Options, Phones, Register};
 use crate::report::Report;
+use crate::sipp;
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -68,6 +69,33 @@ enum Command {
         /// Port of the phones.
         #[arg(long, default_value_t = 5090)]
         called_port: u16,
+    },
+    /// Every SIPp scenario pair of loadtest/sipp against an edge; nothing unexpected is allowed.
+    Sipp {
+        /// The edge's binary.
+        #[arg(long, default_value = "target/release/ringfence")]
+        edge: PathBuf,
+        /// Folder of the scenario files.
+        #[arg(long, default_value = "loadtest/sipp")]
+        scenarios: PathBuf,
+        /// Calls of each scenario.
+        #[arg(long, default_value_t = 10_000)]
+        calls: u32,
+        /// Calls per second.
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// Numbers of shards.
+        #[arg(long, value_delimiter = ',', default_value = "1,2")]
+        shards: Vec<usize>,
+        /// I/O backends.
+        #[arg(long, value_delimiter = ',', default_value = "uring,mmsg")]
+        io: Vec<String>,
+        /// First of five ports on 127.0.0.1.
+        #[arg(long, default_value_t = 15_060)]
+        port: u16,
+        /// Only scenarios whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
     },
     /// Writes users.csv and tenants.toml for the other commands into a folder.
     Provision {
@@ -214,6 +242,27 @@ pub(crate) fn main() -> ExitCode {
             phones,
             called_port,
         } => mixed(common, phones, *called_port).map(|report| (report, common.json)),
+        Command::Sipp {
+            edge,
+            scenarios,
+            calls,
+            rate,
+            shards,
+            io,
+            port,
+            only,
+        } => {
+            return sipp(&sipp::Options {
+                edge: edge.clone(),
+                scenarios: scenarios.clone(),
+                calls: *calls,
+                rate: *rate,
+                shards: shards.clone(),
+                io: io.clone(),
+                port: *port,
+                only: only.clone(),
+            });
+        }
         Command::Provision { folder, phones } => {
             return match provision(folder, phones) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -239,6 +288,41 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn sipp(options: &sipp::Options) -> ExitCode {
+    let options = match absolute(options) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("ringfence-loadtest: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = sipp::run(&options, |outcome| match &outcome.failure {
+        None => println!("passed: {}: {} calls", outcome.name, options.calls),
+        Some(failure) => println!("FAILED: {}: {failure}", outcome.name),
+    });
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("ringfence-loadtest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// SIPp runs in a folder of its own, so that paths must not depend on the current one.
+fn absolute(options: &sipp::Options) -> io::Result<sipp::Options> {
+    let find = |path: &Path| {
+        path.canonicalize()
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    };
+    Ok(sipp::Options {
+        edge: find(&options.edge)?,
+        scenarios: find(&options.scenarios)?,
+        ..options.clone()
+    })
 }
 
 /// Refuses to send anywhere but to this machine, and pins the generator.

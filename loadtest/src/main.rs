@@ -9,8 +9,10 @@ mod digest;
 mod load;
 mod message;
 mod mixed;
+mod process;
 mod register;
 mod report;
+mod sipp;
 mod socket;
 
 use std::process::ExitCode;
