@@ -38,11 +38,22 @@ impl Branch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FarEnd {
     /// A datagram flow.
-    Udp { listener: ListenerId, peer: SourceAddr },
+    Udp {
+        listener: ListenerId,
+        peer: SourceAddr,
+    },
     /// A connection.
-    Stream { shard: ShardId, listener: ListenerId, slot: u32, generation: u32 },
+    Stream {
+        shard: ShardId,
+        listener: ListenerId,
+        slot: u32,
+        generation: u32,
+    },
     /// A trunk, with the listener that faces it.
-    Trunk { trunk: TrunkId, listener: ListenerId },
+    Trunk {
+        trunk: TrunkId,
+        listener: ListenerId,
+    },
 }
 
 /// A Record-Route token.
