@@ -1,5 +1,6 @@
 //! A core whose datagrams say what it shall do: the first octet is the order.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,13 @@ impl ScriptCore {
         self.scratch.extend_from_slice(bytes);
         assert!(out.send(flow, &self.scratch));
     }
+
+    /// Sends our shard number and `number`.
+    fn reply_number(&mut self, flow: Flow, number: usize, out: &mut Outbox) {
+        self.scratch.clear();
+        write!(self.scratch, "{}{number}", self.shard.0).unwrap();
+        assert!(out.send(flow, &self.scratch));
+    }
 }
 
 impl Core for ScriptCore {
@@ -93,7 +101,7 @@ impl Core for ScriptCore {
                 let taken = (0..100)
                     .take_while(|_| out.try_to_shard(self.other(), message, bytes))
                     .count();
-                self.reply(flow, taken.to_string().as_bytes(), out);
+                self.reply_number(flow, taken, out);
             }
             // The same with questions.
             Some(b'Q') => {
@@ -106,7 +114,7 @@ impl Core for ScriptCore {
                 let taken = (0..100)
                     .take_while(|_| out.try_to_shard(self.other(), message, bytes))
                     .count();
-                self.reply(flow, taken.to_string().as_bytes(), out);
+                self.reply_number(flow, taken, out);
             }
             // Hold this shard up for so many milliseconds.
             Some(b's') => {

@@ -231,7 +231,8 @@ fn more_sends_than_one_submission_holds_are_all_made(io: Io) {
     let runtime = start(io, &["127.0.0.1:0"], 1);
     let socket = client(&runtime, 0);
     socket.send(b"s50").unwrap();
-    let requests = 32;
+    // The kernel hands over at most 32 at a time, so the second batch is a full one.
+    let requests = 64;
     for _ in 0..requests {
         socket.send(b"m").unwrap();
     }
@@ -242,8 +243,7 @@ fn more_sends_than_one_submission_holds_are_all_made(io: Io) {
     let snapshot = wait_for(&runtime, 0, |now| {
         now.stats.sent as usize == requests * usize::from(REPLIES)
     });
-    // A turn of io_uring takes all of them; recvmmsg takes fewer at a time.
-    assert!(io == Io::Mmsg || snapshot.stats.submissions_early > 0);
+    assert!(snapshot.stats.submissions_early > 0, "{:?}", snapshot.stats);
 }
 
 fn a_message_is_handed_over_and_answered_by_the_other_shard(io: Io) {
@@ -506,8 +506,9 @@ fn a_send_that_the_kernel_refuses_is_an_event(io: Io) {
         );
     }
     assert_eq!(ask(&socket, b"e still here"), b"e still here");
-    let snapshot = wait_for(&runtime, 0, |now| now.stats.sends_refused == 2);
-    assert_eq!(snapshot.stats.sent, 1);
+    wait_for(&runtime, 0, |now| {
+        now.stats.sends_refused == 2 && now.stats.sent == 1
+    });
 }
 
 fn a_stopped_runtime_frees_its_port_at_once(io: Io) {
