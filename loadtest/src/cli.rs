@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::call::{CallThrough, Calls};
+use crate::compare;
 use crate::load::{self, Load};
 use crate::mixed::Mixed;
 use crate::register::{Auth, Options, Phones, Register};
@@ -96,6 +97,36 @@ enum Command {
         /// Only scenarios whose name contains this.
         #[arg(long, default_value = "")]
         only: String,
+    },
+    /// The edge beside the floor and Kamailio, in interleaved rounds; prints a table.
+    Compare {
+        /// The edge's binary.
+        #[arg(long, default_value = "target/release/ringfence")]
+        edge: PathBuf,
+        /// Folder with an unpacked Kamailio (`make deps-peers`).
+        #[arg(long)]
+        kamailio: Option<PathBuf>,
+        /// Folder of the peers' configuration files.
+        #[arg(long, default_value = "loadtest/peers")]
+        peers: PathBuf,
+        /// Rounds.
+        #[arg(long, default_value_t = 8)]
+        rounds: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+        /// Core of what is under test.
+        #[arg(long, default_value_t = 0)]
+        core: usize,
+        /// Core of the generator.
+        #[arg(long, default_value_t = 1)]
+        generator_core: usize,
+        /// First of ten ports on 127.0.0.1.
+        #[arg(long, default_value_t = 15_100)]
+        port: u16,
+        /// Backend of edge and floor.
+        #[arg(long, default_value = "uring")]
+        io: String,
     },
     /// Writes users.csv and tenants.toml for the other commands into a folder.
     Provision {
@@ -290,6 +321,19 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+fn compare(options: &compare::Options) -> ExitCode {
+    match compare::run(options, |line| eprintln!("{line}")) {
+        Ok(table) => {
+            println!("{table}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("ringfence-loadtest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn sipp(options: &sipp::Options) -> ExitCode {
     let options = match absolute(options) {
         Ok(options) => options,
@@ -341,7 +385,7 @@ fn check(common: &Common) -> io::Result<()> {
 }
 
 /// Registers every user once, so that what is measured afterwards are refreshes.
-fn register_all(scenario: &mut Register, users: u64) -> io::Result<()> {
+pub(crate) fn register_all(scenario: &mut Register, users: u64) -> io::Result<()> {
     let load = Load {
         rate: 0.0,
         window: 64,
@@ -423,10 +467,27 @@ fn mixed(common: &Common, args: &PhoneArgs, called_port: u16) -> io::Result<Repo
 }
 
 fn provision(folder: &Path, args: &PhoneArgs) -> io::Result<()> {
+    write_provision(
+        folder,
+        args.users,
+        &args.domain,
+        &args.user_prefix,
+        &args.password,
+    )
+}
+
+/// Writes users.csv and tenants.toml.
+pub(crate) fn write_provision(
+    folder: &Path,
+    count: u64,
+    domain: &str,
+    prefix: &str,
+    password: &str,
+) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let mut users = io::BufWriter::new(fs::File::create(folder.join("users.csv"))?);
-    for user in 0..args.users {
-        writeln!(users, "{}{user:06},{}", args.user_prefix, args.password)?;
+    for user in 0..count {
+        writeln!(users, "{prefix}{user:06},{password}")?;
     }
     users.flush()?;
     let tenants = format!(
@@ -454,9 +515,7 @@ name = "load"
 name = "carrier"
 targets = [{{ uri = "sip:127.0.0.1:5090", priority = 1, weight = 1 }}]
 sources = ["127.0.0.1:5090"]
-"#,
-        domain = args.domain,
-        prefix = args.user_prefix,
+"#
     );
     fs::write(folder.join("tenants.toml"), tenants)
 }

@@ -169,6 +169,7 @@ impl Run {
     fn end(&mut self, exchange: Exchange) -> bool {
         let slot = &mut self.slots[exchange.slot as usize];
         slot.busy = false;
+        self.report.exchanges += 1;
         slot.sequence = slot.sequence.wrapping_add(1);
         self.free.push(exchange.slot);
         slot.measured

@@ -5,7 +5,9 @@
 
 mod call;
 mod cli;
+mod compare;
 mod digest;
+mod floor;
 mod load;
 mod message;
 mod mixed;

@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) refused: BTreeMap<u16, u64>,
     /// Exchanges that were not answered in time.
     pub(crate) lost: u64,
+    /// Exchanges that ended in any way, warm-up included.
+    pub(crate) exchanges: u64,
     /// Completed exchanges per second.
     pub(crate) rate: f64,
     /// Challenges answered on the way (digest only).
@@ -80,4 +82,14 @@ pub(crate) fn kernel_drops() -> u64 {
         .filter(|(name, _)| matches!(*name, "RcvbufErrors" | "SndbufErrors"))
         .filter_map(|(_, value)| value.parse::<u64>().ok())
         .sum()
+}
+
+/// Clock ticks that the hypervisor took from this machine so far; 0 where that cannot be read.
+pub(crate) fn steal_ticks() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = text
+        .lines()
+        .next()
+        .and_then(|line| line.split_whitespace().nth(8));
+    ticks.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
