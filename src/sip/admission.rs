@@ -14,7 +14,11 @@ pub(crate) enum Refusal {
     /// A final status.
     Status(u16, super::Counter),
     /// 401 or 407 with a challenge of this domain.
-    Challenge { status: u16, domain: DomainId, stale: bool },
+    Challenge {
+        status: u16,
+        domain: DomainId,
+        stale: bool,
+    },
     /// 420 with Unsupported: the option tags are those of Require / Proxy-Require not supported.
     BadExtension,
     /// Silence.

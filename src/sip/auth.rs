@@ -59,7 +59,9 @@ impl Authenticator {
         stale: bool,
         out: &mut Writer<'_>,
     ) {
-        let _ = (turn_now, shard, keys, settings, arrival, domain, status, stale, out);
+        let _ = (
+            turn_now, shard, keys, settings, arrival, domain, status, stale, out,
+        );
         let _: Option<AccountId> = None;
         unimplemented!()
     }

@@ -162,7 +162,10 @@ impl Counters {
     /// All zero.
     #[must_use]
     pub const fn new() -> Self {
-        Self { values: [0; Counter::COUNT], malformed: [0; Reason::COUNT] }
+        Self {
+            values: [0; Counter::COUNT],
+            malformed: [0; Reason::COUNT],
+        }
     }
 
     /// Adds one.

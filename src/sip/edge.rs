@@ -25,7 +25,10 @@ impl Edge {
         seed: u64,
     ) -> Self {
         let _ = (shard, settings, keys, now, seed);
-        Self { tables, counters: Counters::new() }
+        Self {
+            tables,
+            counters: Counters::new(),
+        }
     }
 
     /// Handles one datagram or stream message. `out` is empty on entry.
@@ -55,7 +58,12 @@ impl Edge {
 
     /// Takes a new generation of tenant tables; gives the old one back for the control side to
     /// free.
-    pub fn handle_tables(&mut self, now: Now, tables: Arc<Tables>, out: &mut Outbox) -> Arc<Tables> {
+    pub fn handle_tables(
+        &mut self,
+        now: Now,
+        tables: Arc<Tables>,
+        out: &mut Outbox,
+    ) -> Arc<Tables> {
         let _ = (now, out);
         std::mem::replace(&mut self.tables, tables)
     }

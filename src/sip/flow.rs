@@ -61,7 +61,10 @@ impl From<SocketAddr> for SourceAddr {
             IpAddr::V4(v4) => Ipv4Addr::to_ipv6_mapped(&v4).octets(),
             IpAddr::V6(v6) => v6.octets(),
         };
-        Self { ip, port: address.port() }
+        Self {
+            ip,
+            port: address.port(),
+        }
     }
 }
 

@@ -93,12 +93,18 @@ pub enum ShardMessage {
 impl ShardMessage {
     /// True for questions, whose answer needs a reserved place in the asking shard's queue.
     pub const fn is_request(&self) -> bool {
-        matches!(self, Self::Locate { .. } | Self::Cancel { .. } | Self::Permit { .. })
+        matches!(
+            self,
+            Self::Locate { .. } | Self::Cancel { .. } | Self::Permit { .. }
+        )
     }
 
     /// True for answers, which always have a place.
     pub const fn is_answer(&self) -> bool {
-        matches!(self, Self::Located { .. } | Self::CancelTaken { .. } | Self::Permitted { .. })
+        matches!(
+            self,
+            Self::Located { .. } | Self::CancelTaken { .. } | Self::Permitted { .. }
+        )
     }
 }
 

@@ -140,6 +140,8 @@ pub struct TokenKey {
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys").field("boot", &self.boot).finish_non_exhaustive()
+        f.debug_struct("Keys")
+            .field("boot", &self.boot)
+            .finish_non_exhaustive()
     }
 }

@@ -96,11 +96,19 @@ impl<'a> Message<'a> {
     }
     /// Every field named `name`, in order.
     pub fn headers(self, name: HeaderName) -> Fields<'a> {
-        Fields { message: self, name: Some(name), next: 0 }
+        Fields {
+            message: self,
+            name: Some(name),
+            next: 0,
+        }
     }
     /// Every field, in order.
     pub fn fields(self) -> Fields<'a> {
-        Fields { message: self, name: None, next: 0 }
+        Fields {
+            message: self,
+            name: None,
+            next: 0,
+        }
     }
     /// Offset of the first header line: behind the start line's CRLF.
     pub fn head_start(self) -> usize {

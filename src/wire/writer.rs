@@ -12,7 +12,11 @@ pub struct Writer<'b> {
 impl<'b> Writer<'b> {
     /// A writer that fills `buffer` from its start.
     pub fn new(buffer: &'b mut [u8]) -> Self {
-        Self { buffer, length: 0, overflow: false }
+        Self {
+            buffer,
+            length: 0,
+            overflow: false,
+        }
     }
 
     /// Appends `bytes`, or sets the overflow mark when they do not fit whole.

@@ -28,7 +28,9 @@ pub(crate) struct TargetSetWriter<'b> {
 impl<'b> TargetSetWriter<'b> {
     /// Starts an empty set in `buffer`.
     pub(crate) fn new(buffer: &'b mut [u8]) -> Self {
-        Self { out: Writer::new(buffer) }
+        Self {
+            out: Writer::new(buffer),
+        }
     }
     /// Adds a target; false when it does not fit (it is then not in the set).
     pub(crate) fn push(&mut self, target: &Target<'_>) -> bool {

@@ -36,7 +36,11 @@ pub(crate) enum ServerMatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResponseVerdict {
     /// New: the proxy acts on it. `context` and `branch` as given to `start_client`.
-    Pass { client: ClientId, context: Key, branch: u8 },
+    Pass {
+        client: ClientId,
+        context: Key,
+        branch: u8,
+    },
     /// A further 2xx to an INVITE after the context is gone or decided: it is forwarded upstream
     /// on this flow (RFC 6026 §7.2, RFC 3261 §16.7 item 5).
     ForwardLate { upstream: Flow },
@@ -52,7 +56,11 @@ pub(crate) enum TimerVerdict {
     /// Handled inside.
     Nothing,
     /// A client transaction got no response in time (timer B or F): 408 of this branch.
-    ClientTimedOut { client: ClientId, context: Key, branch: u8 },
+    ClientTimedOut {
+        client: ClientId,
+        context: Key,
+        branch: u8,
+    },
     /// The ACK of a non-2xx never came (timer H); nothing to do but to know.
     AckMissing,
 }
@@ -69,7 +77,11 @@ impl Transactions {
 
     /// The transaction that a request belongs to; an ACK or CANCEL matches the INVITE it names
     /// (a CANCEL by branch, sent-by and source address).
-    pub(crate) fn find_server(&self, arrival: Arrival, message: Message<'_>) -> Option<ServerMatch> {
+    pub(crate) fn find_server(
+        &self,
+        arrival: Arrival,
+        message: Message<'_>,
+    ) -> Option<ServerMatch> {
         unimplemented!("{arrival:?}{message:?}")
     }
 
