@@ -9,6 +9,17 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 /// Most header fields indexed in one message; one more is refused with 513.
 pub const HEADERS_MAX: usize = 128;
 
+/// Longest header field taken, folds included, in octets: room for an Identity header with a
+/// certificate chain reference; one longer is refused with 513.
+pub const HEADER_FIELD_BYTES_MAX: usize = 16_384;
+
+/// Most parameters of one header field value or URI.
+pub const PARAMS_MAX: usize = 64;
+
+/// Most edits of one forwarded message: a Via, two Record-Routes, the Request-URI, Max-Forwards,
+/// Routes and identity fields, several times over.
+pub const SPLICE_EDITS_MAX: usize = 48;
+
 /// Longest user part of an address of record, un-escaped, in octets.
 pub const AOR_USER_BYTES_MAX: usize = 128;
 
@@ -86,6 +97,7 @@ pub const TRANSACTION_MS: u64 = 64 * T1_MS;
 const _: () = assert!(OUTBOX_TIMER_RESERVE_ACTIONS < OUTBOX_ACTIONS_MAX);
 const _: () = assert!(OUTBOX_TIMER_RESERVE_BYTES < OUTBOX_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(HEADER_FIELD_BYTES_MAX < DATAGRAM_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX <= PARTITIONS);
 const _: () = assert!(CONTACTS_PER_AOR_MAX <= BRANCHES_MAX);
 

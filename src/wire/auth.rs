@@ -1,6 +1,8 @@
 //! Digest credentials (RFC 2617 §3.2.2, RFC 7616 §3.4, RFC 8760).
 
-use super::ParseError;
+use super::class;
+use super::cursor::{Cursor, Span};
+use super::{ParseError, Reason};
 
 /// A digest algorithm the edge knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -8,6 +10,24 @@ use super::ParseError;
 pub enum DigestAlgorithm {
     Md5,
     Sha256,
+}
+
+impl DigestAlgorithm {
+    /// The algorithm named by `token`, in any case.
+    pub fn from_token(token: &[u8]) -> Option<Self> {
+        let known = [Self::Md5, Self::Sha256];
+        known
+            .into_iter()
+            .find(|known| token.eq_ignore_ascii_case(known.as_str().as_bytes()))
+    }
+
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Md5 => "MD5",
+            Self::Sha256 => "SHA-256",
+        }
+    }
 }
 
 /// The fields of a Digest (Proxy-)Authorization value; texts are as between the quotes.
@@ -30,12 +50,118 @@ pub struct Credentials<'a> {
     pub opaque: &'a [u8],
 }
 
+/// Parameters that are read, in the order of their slots.
+const NAMES: [&[u8]; 10] = [
+    b"username",
+    b"realm",
+    b"nonce",
+    b"uri",
+    b"response",
+    b"algorithm",
+    b"cnonce",
+    b"nc",
+    b"qop",
+    b"opaque",
+];
+
 impl<'a> Credentials<'a> {
     /// Parses the value of Authorization or Proxy-Authorization. `Ok(None)` for another scheme.
     ///
     /// # Errors
     /// A Digest value with a broken, repeated or missing parameter.
     pub fn parse(value: &'a [u8]) -> Result<Option<Self>, ParseError> {
-        unimplemented!("{value:?}")
+        let error = |reason, offset| Err(ParseError::new(reason, offset));
+        if value.len() > usize::from(u16::MAX) {
+            return error(Reason::AuthMalformed, usize::MAX);
+        }
+        let mut cursor = Cursor::new(value, 0, value.len());
+        let scheme = cursor.skip_class(class::TOKEN);
+        let behind = cursor.at;
+        cursor.skip_space();
+        if scheme.is_empty() || cursor.at == behind && !cursor.is_at_end() {
+            return error(Reason::AuthMalformed, behind);
+        }
+        if !scheme.of(value).eq_ignore_ascii_case(b"Digest") {
+            return Ok(None);
+        }
+        let slots = read_params(&mut cursor)?;
+        let text = |slot: usize| slots[slot].map_or(&b""[..], |span| span.of(value));
+        // RFC 7616 §3.4: these five are always there.
+        if slots[..5].iter().any(Option::is_none) {
+            return error(Reason::AuthMalformed, value.len());
+        }
+        let credentials = Self {
+            username: text(0),
+            realm: text(1),
+            nonce: text(2),
+            uri: text(3),
+            response: text(4),
+            algorithm: match slots[5] {
+                Some(span) => DigestAlgorithm::from_token(span.of(value)),
+                None => Some(DigestAlgorithm::Md5),
+            },
+            cnonce: text(6),
+            nc: text(7),
+            qop: text(8),
+            opaque: text(9),
+        };
+        let is_digest = |text: &[u8]| {
+            matches!(text.len(), 32 | 64)
+                && text
+                    .iter()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        if !is_digest(credentials.response) {
+            return error(
+                Reason::AuthMalformed,
+                slots[4].map_or(0, |s| usize::from(s.start)),
+            );
+        }
+        // RFC 7616 §3.4: nc is eight hexadecimal digits.
+        if slots[7].is_some()
+            && !(credentials.nc.len() == 8 && credentials.nc.iter().all(u8::is_ascii_hexdigit))
+        {
+            return error(
+                Reason::AuthMalformed,
+                slots[7].map_or(0, |s| usize::from(s.start)),
+            );
+        }
+        Ok(Some(credentials))
+    }
+}
+
+/// `dig-resp *( COMMA dig-resp )`: where the values of the known parameters stand.
+fn read_params(cursor: &mut Cursor<'_>) -> Result<[Option<Span>; NAMES.len()], ParseError> {
+    let mut slots = [None; NAMES.len()];
+    loop {
+        let start = cursor.at;
+        let name = cursor.skip_class(class::TOKEN);
+        if name.is_empty() || !cursor.take_spaced(b'=') {
+            return cursor.error(Reason::AuthMalformed);
+        }
+        let value = if cursor.peek() == Some(b'"') {
+            cursor.quoted()
+        } else {
+            Some(cursor.skip_class(class::VALUE)).filter(|value| !value.is_empty())
+        };
+        let Some(value) = value else {
+            return Err(ParseError::new(Reason::AuthMalformed, start));
+        };
+        let name = name.of(cursor.bytes);
+        if let Some(slot) = NAMES
+            .iter()
+            .position(|known| known.eq_ignore_ascii_case(name))
+            && slots[slot].replace(value).is_some()
+        {
+            return Err(ParseError::new(Reason::AuthRepeated, start));
+        }
+        cursor.skip_space();
+        if cursor.is_at_end() {
+            return Ok(slots);
+        }
+        if !cursor.take(b',') {
+            return cursor.error(Reason::AuthMalformed);
+        }
+        cursor.skip_space();
     }
 }

@@ -1,64 +1,179 @@
 //! Header field names.
 
-/// A header field name that the edge reads or writes; `Other` is passed on untouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-#[repr(u8)]
-pub enum HeaderName {
-    Via,
-    From,
-    To,
-    CallId,
-    CSeq,
-    Contact,
-    MaxForwards,
-    Route,
-    RecordRoute,
-    ContentLength,
-    ContentType,
-    ContentEncoding,
-    Expires,
-    MinExpires,
-    Require,
-    ProxyRequire,
-    Supported,
-    Unsupported,
-    Allow,
-    Accept,
-    Authorization,
-    ProxyAuthorization,
-    WwwAuthenticate,
-    ProxyAuthenticate,
-    AuthenticationInfo,
-    ProxyAuthenticationInfo,
-    Path,
-    ServiceRoute,
-    UserAgent,
-    Server,
-    Subject,
-    Event,
-    SessionExpires,
-    MinSe,
-    ReferTo,
-    ReferredBy,
-    Replaces,
-    RetryAfter,
-    Timestamp,
-    Warning,
-    Reason,
-    Privacy,
-    PAssertedIdentity,
-    PPreferredIdentity,
-    PCalledPartyId,
-    RemotePartyId,
-    Diversion,
-    MaxBreadth,
-    FlowTimer,
-    RSeq,
-    RAck,
-    Date,
-    Other,
+use super::class::{self, word_at};
+
+/// Declares the names with their long forms.
+macro_rules! header_names {
+    ($($variant:ident $text:literal,)+) => {
+        /// A header field name that the edge reads or writes; `Other` is passed on untouched.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)]
+        #[repr(u8)]
+        pub enum HeaderName {
+            $($variant,)+
+            Other,
+        }
+
+        impl HeaderName {
+            /// Every name but `Other`, in order of its number.
+            const KNOWN: [Self; Self::Other as usize] = [$(Self::$variant),+];
+
+            /// The long form as the edge writes it; empty for `Other`.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Other => "",
+                }
+            }
+        }
+    };
 }
+
+header_names! {
+    Via "Via",
+    From "From",
+    To "To",
+    CallId "Call-ID",
+    CSeq "CSeq",
+    Contact "Contact",
+    MaxForwards "Max-Forwards",
+    Route "Route",
+    RecordRoute "Record-Route",
+    ContentLength "Content-Length",
+    ContentType "Content-Type",
+    ContentEncoding "Content-Encoding",
+    Expires "Expires",
+    MinExpires "Min-Expires",
+    Require "Require",
+    ProxyRequire "Proxy-Require",
+    Supported "Supported",
+    Unsupported "Unsupported",
+    Allow "Allow",
+    Accept "Accept",
+    Authorization "Authorization",
+    ProxyAuthorization "Proxy-Authorization",
+    WwwAuthenticate "WWW-Authenticate",
+    ProxyAuthenticate "Proxy-Authenticate",
+    AuthenticationInfo "Authentication-Info",
+    ProxyAuthenticationInfo "Proxy-Authentication-Info",
+    Path "Path",
+    ServiceRoute "Service-Route",
+    UserAgent "User-Agent",
+    Server "Server",
+    Subject "Subject",
+    Event "Event",
+    SessionExpires "Session-Expires",
+    MinSe "Min-SE",
+    ReferTo "Refer-To",
+    ReferredBy "Referred-By",
+    Replaces "Replaces",
+    RetryAfter "Retry-After",
+    Timestamp "Timestamp",
+    Warning "Warning",
+    Reason "Reason",
+    Privacy "Privacy",
+    PAssertedIdentity "P-Asserted-Identity",
+    PPreferredIdentity "P-Preferred-Identity",
+    PCalledPartyId "P-Called-Party-ID",
+    RemotePartyId "Remote-Party-ID",
+    Diversion "Diversion",
+    MaxBreadth "Max-Breadth",
+    FlowTimer "Flow-Timer",
+    RSeq "RSeq",
+    RAck "RAck",
+    Date "Date",
+}
+
+/// What a name is recognised by: its first and last up to eight octets in lower case, the first
+/// one lowest, and its length.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    first: u64,
+    last: u64,
+    length: usize,
+}
+
+/// The longest known name.
+const NAME_BYTES_MAX: usize = 25;
+
+/// Slots of the table of names; with 52 names a multiplier without collision is soon found.
+const SLOTS: usize = 256;
+
+const NO_NAME: u8 = u8::MAX;
+
+static KEYS: [Key; HeaderName::KNOWN.len()] = keys();
+const MULTIPLIER: u64 = multiplier();
+static TABLE: [u8; SLOTS] = match table(MULTIPLIER) {
+    Some(table) => table,
+    None => panic!("the multiplier was chosen because it gives a table"),
+};
+
+const fn keys() -> [Key; HeaderName::KNOWN.len()] {
+    let mut keys = [Key {
+        first: 0,
+        last: 0,
+        length: 0,
+    }; HeaderName::KNOWN.len()];
+    let mut at = 0;
+    while at < keys.len() {
+        let text = HeaderName::KNOWN[at].as_str().as_bytes();
+        assert!(text.len() > 1 && text.len() <= NAME_BYTES_MAX);
+        let width = if text.len() < 8 { text.len() } else { 8 };
+        keys[at] = Key {
+            first: lower(text, 0, width),
+            last: 0,
+            length: text.len(),
+        };
+        keys[at].last = lower(text, text.len() - width, width);
+        at += 1;
+    }
+    keys
+}
+
+const fn lower(text: &[u8], start: usize, width: usize) -> u64 {
+    let mut word = 0u64;
+    let mut at = 0;
+    while at < width {
+        word |= (text[start + at].to_ascii_lowercase() as u64) << (8 * at);
+        at += 1;
+    }
+    word
+}
+
+const fn slot(key: Key, multiplier: u64) -> usize {
+    let mixed = key.first ^ key.last.rotate_left(29) ^ key.length as u64;
+    (mixed.wrapping_mul(multiplier) >> 56) as usize
+}
+
+const fn table(multiplier: u64) -> Option<[u8; SLOTS]> {
+    let keys = keys();
+    let mut table = [NO_NAME; SLOTS];
+    let mut at = 0;
+    while at < keys.len() {
+        let slot = slot(keys[at], multiplier);
+        if table[slot] != NO_NAME {
+            return None;
+        }
+        table[slot] = at as u8;
+        at += 1;
+    }
+    Some(table)
+}
+
+const fn multiplier() -> u64 {
+    // A linear congruential walk (Knuth's MMIX constants) over odd multipliers.
+    let mut candidate = 0x9e37_79b9_7f4a_7c15u64;
+    while table(candidate | 1).is_none() {
+        candidate = candidate
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+    }
+    candidate | 1
+}
+
+/// Bit 0x20 of every lane: makes letters lower-case. Of the octets of a line without control
+/// characters it maps none but letters onto letters or `-`.
+const CASE: u64 = 0x2020_2020_2020_2020;
 
 impl HeaderName {
     /// Number of variants.
@@ -66,11 +181,239 @@ impl HeaderName {
 
     /// The name written as `name`, in any case, long or compact (RFC 3261 §7.3.3, §20).
     pub fn from_bytes(name: &[u8]) -> Self {
-        unimplemented!("{name:?}")
+        let mut padded = [0u8; NAME_BYTES_MAX + 8];
+        let Some(copy) = padded.get_mut(..name.len().min(NAME_BYTES_MAX + 1)) else {
+            return Self::Other;
+        };
+        if copy.len() != name.len() || name.iter().any(|&byte| byte < b' ') {
+            return Self::Other;
+        }
+        copy.copy_from_slice(name);
+        Self::at(&padded, 0, name.len())
     }
 
-    /// The long form as the edge writes it; empty for `Other`.
-    pub const fn as_str(self) -> &'static str {
-        ""
+    /// The name of `length` octets at `start`, which hold no control character. `Other` too when
+    /// fewer than eight octets follow `start`.
+    #[inline]
+    pub(super) fn at(bytes: &[u8], start: usize, length: usize) -> Self {
+        let Some(word) = word_at(bytes, start) else {
+            return Self::Other;
+        };
+        if length <= 1 {
+            return if length == 0 {
+                Self::Other
+            } else {
+                Self::compact(word as u8)
+            };
+        }
+        let (first, last) = if length >= 8 {
+            let Some(last) = word_at(bytes, start + length - 8) else {
+                return Self::Other;
+            };
+            (word | CASE, last | CASE)
+        } else {
+            let mask = (1u64 << (8 * length)) - 1;
+            let first = (word | CASE) & mask;
+            (first, first)
+        };
+        let key = Key {
+            first,
+            last,
+            length,
+        };
+        let number = usize::from(TABLE[slot(key, MULTIPLIER)]);
+        let (Some(known), Some(&name)) = (KEYS.get(number), Self::KNOWN.get(number)) else {
+            return Self::Other;
+        };
+        // Sixteen octets are covered by the key; the middle of a longer name is not.
+        let middle_fits = length <= 16
+            || bytes[start..start + length].eq_ignore_ascii_case(name.as_str().as_bytes());
+        if *known == key && middle_fits {
+            name
+        } else {
+            Self::Other
+        }
+    }
+
+    fn compact(letter: u8) -> Self {
+        match letter.to_ascii_lowercase() {
+            b'v' => Self::Via,
+            b'f' => Self::From,
+            b't' => Self::To,
+            b'i' => Self::CallId,
+            b'm' => Self::Contact,
+            b'l' => Self::ContentLength,
+            b'c' => Self::ContentType,
+            b'e' => Self::ContentEncoding,
+            b's' => Self::Subject,
+            b'k' => Self::Supported,
+            b'o' => Self::Event,
+            b'r' => Self::ReferTo,
+            b'b' => Self::ReferredBy,
+            b'x' => Self::SessionExpires,
+            _ => Self::Other,
+        }
+    }
+
+    /// Reads the name at the start of a header line that ends at `end` and holds no control
+    /// character but HTAB: the name, its end, and the offset of the colon.
+    #[inline]
+    pub(super) fn read(bytes: &[u8], start: usize, end: usize) -> Option<(Self, usize, usize)> {
+        let mut at = start;
+        let colon = loop {
+            let Some(word) = word_at(bytes, at) else {
+                break at + memchr::memchr(b':', bytes.get(at..end)?)?;
+            };
+            let hits = class::lanes_equal(word, b':');
+            if hits != 0 {
+                break at + class::lane(hits);
+            }
+            at += 8;
+            if at >= end {
+                return None;
+            }
+        };
+        if colon >= end {
+            return None;
+        }
+        let name = Self::at(bytes, start, colon - start);
+        if name == Self::Other {
+            return Self::read_rare(bytes, start, colon);
+        }
+        Some((name, colon, colon))
+    }
+
+    /// An unknown name, white space before the colon, a line at the end of the buffer, or no name.
+    #[cold]
+    fn read_rare(bytes: &[u8], start: usize, colon: usize) -> Option<(Self, usize, usize)> {
+        let mut end = colon;
+        // RFC 3261 §25.1: HCOLON = *( SP / HTAB ) ":" SWS
+        while end > start && matches!(bytes[end - 1], b' ' | b'\t') {
+            end -= 1;
+        }
+        let name = &bytes[start..end];
+        if name.is_empty() || !name.iter().all(|&byte| class::is(byte, class::TOKEN)) {
+            return None;
+        }
+        Some((Self::from_bytes(name), end, colon))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const COMPACT: [(&str, HeaderName); 14] = [
+        ("v", HeaderName::Via),
+        ("f", HeaderName::From),
+        ("t", HeaderName::To),
+        ("i", HeaderName::CallId),
+        ("m", HeaderName::Contact),
+        ("l", HeaderName::ContentLength),
+        ("c", HeaderName::ContentType),
+        ("e", HeaderName::ContentEncoding),
+        ("s", HeaderName::Subject),
+        ("k", HeaderName::Supported),
+        ("o", HeaderName::Event),
+        ("r", HeaderName::ReferTo),
+        ("b", HeaderName::ReferredBy),
+        ("x", HeaderName::SessionExpires),
+    ];
+
+    fn naive(name: &str) -> HeaderName {
+        let long = HeaderName::KNOWN
+            .into_iter()
+            .find(|k| k.as_str().eq_ignore_ascii_case(name));
+        let short = COMPACT
+            .into_iter()
+            .find(|(text, _)| text.eq_ignore_ascii_case(name));
+        long.or(short.map(|(_, name)| name))
+            .unwrap_or(HeaderName::Other)
+    }
+
+    #[test]
+    fn every_name_is_known_in_any_case() {
+        for name in HeaderName::KNOWN {
+            assert_eq!(HeaderName::from_bytes(name.as_str().as_bytes()), name);
+            assert_eq!(
+                HeaderName::from_bytes(name.as_str().to_uppercase().as_bytes()),
+                name
+            );
+            assert_eq!(
+                HeaderName::from_bytes(name.as_str().to_lowercase().as_bytes()),
+                name
+            );
+        }
+        for letter in 0..=255u8 {
+            let text = char::from(letter).to_string();
+            let expected = if letter.is_ascii() {
+                naive(&text)
+            } else {
+                HeaderName::Other
+            };
+            assert_eq!(HeaderName::from_bytes(&[letter]), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_with_one_octet_changed_is_another() {
+        for name in HeaderName::KNOWN {
+            let text = name.as_str().as_bytes();
+            for at in 0..text.len() {
+                for byte in 0..=255u8 {
+                    let mut changed = text.to_vec();
+                    changed[at] = byte;
+                    let expected = std::str::from_utf8(&changed).map_or(HeaderName::Other, naive);
+                    assert_eq!(HeaderName::from_bytes(&changed), expected, "{changed:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_longer_than_any_known_are_other() {
+        for length in 0..64 {
+            assert_eq!(
+                HeaderName::from_bytes(&vec![b'a'; length + 2]),
+                HeaderName::Other
+            );
+        }
+        assert_eq!(HeaderName::from_bytes(b""), HeaderName::Other);
+    }
+
+    #[test]
+    fn read_finds_name_and_colon() {
+        let read = |line: &str| HeaderName::read(line.as_bytes(), 0, line.len());
+        assert_eq!(read("Via: x"), Some((HeaderName::Via, 3, 3)));
+        assert_eq!(read("Via \t : x"), Some((HeaderName::Via, 3, 6)));
+        assert_eq!(read("v:x"), Some((HeaderName::Via, 1, 1)));
+        assert_eq!(read("To:"), Some((HeaderName::To, 2, 2)));
+        assert_eq!(
+            read("X-Long-Header-Name-Of-Somebody: a:b").map(|r| r.2),
+            Some(30)
+        );
+        for wrong in [
+            "",
+            ":",
+            ": x",
+            " Via: x",
+            "Vi a: x",
+            "Via",
+            "V\u{e9}a: x",
+            "\"Via\": x",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        // The colon of the next line is not this line's.
+        assert_eq!(HeaderName::read(b"Via\r\nTo: x      ", 0, 3), None);
+    }
+
+    proptest! {
+        #[test]
+        fn names_agree_with_a_linear_search(name in "[A-Za-z-]{0,27}") {
+            prop_assert_eq!(HeaderName::from_bytes(name.as_bytes()), naive(&name));
+        }
     }
 }

@@ -7,8 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod class;
+mod cursor;
 mod error;
 mod header;
+mod keys;
 mod message;
 mod method;
 mod name_addr;
@@ -16,8 +19,12 @@ mod params;
 mod response;
 mod scan;
 mod splice;
+mod start_line;
+mod stream;
 mod uri;
+mod uri_equality;
 mod value;
+mod values;
 mod via;
 mod writer;
 
@@ -31,6 +38,7 @@ pub use params::{Param, Params};
 pub use response::{ReplyTo, ResponseHead, reason_phrase};
 pub use scan::{Index, Rejected};
 pub use splice::Splice;
+pub use stream::Framing;
 pub use uri::{Scheme, Uri};
 pub use value::{parse_decimal, split_values, trim};
 pub use via::{Transport, Via, Vias};

@@ -1,6 +1,9 @@
 //! From, To, Contact, Route, Record-Route, Path: `name-addr` and `addr-spec` values.
 
-use super::{HeaderName, Message, Params, ParseError};
+use super::class;
+use super::cursor::{Cursor, Span};
+use super::values::Values;
+use super::{HeaderName, Message, Params, ParseError, Reason};
 
 /// One address value.
 #[derive(Clone, Copy, Debug)]
@@ -18,33 +21,210 @@ pub struct NameAddr<'a> {
 }
 
 impl<'a> NameAddr<'a> {
-    /// Parses one value standing alone; `start` and `end` are relative to `text`.
+    /// Parses one value standing alone; `start` and `end` are relative to `text`. The URI is
+    /// delimited, not parsed.
     ///
     /// # Errors
     /// What breaks the grammar.
     pub fn parse(text: &'a [u8]) -> Result<Self, ParseError> {
-        unimplemented!("{text:?}")
+        if text.len() > usize::from(u16::MAX) {
+            return Err(ParseError::new(Reason::AddressMalformed, usize::MAX));
+        }
+        let mut cursor = Cursor::new(text, 0, text.len());
+        cursor.skip_space();
+        let address = parse_address(&mut cursor)?;
+        cursor.skip_space();
+        if !cursor.is_at_end() {
+            return cursor.error(Reason::AddressMalformed);
+        }
+        Ok(address.view(text))
     }
 }
 
-/// Iterates over every value of an address header, over all its fields, topmost first.
+/// Where the parts of an address value stand in the message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AddressSpans {
+    display: Span,
+    uri: Span,
+    params: Span,
+    value: Span,
+    /// The tag; empty when there is none.
+    pub(super) tag: Span,
+}
+
+impl AddressSpans {
+    #[inline]
+    fn view(self, bytes: &[u8]) -> NameAddr<'_> {
+        NameAddr {
+            display: self.display.of(bytes),
+            uri: self.uri.of(bytes),
+            params: Params {
+                rest: self.params.of(bytes),
+            },
+            start: self.value.start,
+            end: self.value.end,
+        }
+    }
+}
+
+/// Parses one address value; the cursor ends behind it, before white space and a comma or the
+/// end of the field.
+#[inline]
+pub(super) fn parse_address(cursor: &mut Cursor<'_>) -> Result<AddressSpans, ParseError> {
+    let start = cursor.at;
+    let (display, uri) = match cursor.peek() {
+        Some(b'<') => (Span::new(start, start), bracketed(cursor)?),
+        Some(b'"') => {
+            if cursor.quoted().is_none() {
+                return Err(ParseError::new(Reason::AddressMalformed, start));
+            }
+            let display = Span::new(start, cursor.at);
+            cursor.skip_space();
+            (display, bracketed(cursor)?)
+        }
+        _ => unquoted(cursor)?,
+    };
+    let mut tag = None;
+    let mut seen = 0u8;
+    let params = cursor.params(|cursor, name, value| {
+        let name = name.of(cursor.bytes);
+        let Some(bit) = read_param(name) else {
+            return Ok(());
+        };
+        if seen & bit != 0 {
+            return Err(Reason::ParameterRepeated);
+        }
+        seen |= bit;
+        if bit == TAG {
+            tag = Some(
+                value
+                    .filter(|tag| !tag.is_empty())
+                    .ok_or(Reason::ParameterMalformed)?,
+            );
+        }
+        Ok(())
+    })?;
+    let end = cursor.at;
+    cursor.skip_space();
+    if !cursor.is_at_end() && cursor.peek() != Some(b',') {
+        return cursor.error(Reason::AddressMalformed);
+    }
+    cursor.at = end;
+    let value = Span::new(start, end);
+    Ok(AddressSpans {
+        display,
+        uri,
+        params,
+        value,
+        tag: tag.unwrap_or(Span::new(end, end)),
+    })
+}
+
+const TAG: u8 = 1;
+
+/// The bit of a parameter that the edge reads, so that it may stand once.
+#[inline]
+fn read_param(name: &[u8]) -> Option<u8> {
+    let (known, bit): (&[u8], u8) = match name.len() {
+        3 => (b"tag", TAG),
+        1 => (b"q", 1 << 1),
+        7 => (b"expires", 1 << 2),
+        6 => (b"reg-id", 1 << 3),
+        13 => (b"+sip.instance", 1 << 4),
+        2 => (b"ob", 1 << 5),
+        _ => return None,
+    };
+    name.eq_ignore_ascii_case(known).then_some(bit)
+}
+
+/// `<` URI `>`: the URI, which holds no white space (RFC 4475 §3.1.2.14).
+#[inline]
+fn bracketed(cursor: &mut Cursor<'_>) -> Result<Span, ParseError> {
+    if !cursor.take(b'<') {
+        return cursor.error(Reason::AddressMalformed);
+    }
+    let uri = cursor.skip_class(class::URI | class::TOKEN);
+    if uri.is_empty() || !cursor.take(b'>') {
+        return cursor.error(Reason::AddressMalformed);
+    }
+    Ok(uri)
+}
+
+/// A display name of tokens with a bracketed URI, or an `addr-spec`.
+fn unquoted(cursor: &mut Cursor<'_>) -> Result<(Span, Span), ParseError> {
+    let start = cursor.at;
+    let mut end = start;
+    loop {
+        let token = display_token(cursor);
+        if cursor.peek() == Some(b':') && end == start && !token.is_empty() {
+            cursor.at = start;
+            return Ok((Span::new(start, start), bare_uri(cursor)?));
+        }
+        if token.is_empty() {
+            break;
+        }
+        end = cursor.at;
+        cursor.skip_space();
+    }
+    Ok((Span::new(start, end), bracketed(cursor)?))
+}
+
+/// A token of a display name.
+// RFC 3261 §25.1 deviation: octets above ASCII are taken unquoted too, because phones send names
+// in UTF-8 so and no reader can misunderstand them.
+fn display_token(cursor: &mut Cursor<'_>) -> Span {
+    let start = cursor.at;
+    while cursor
+        .peek()
+        .is_some_and(|byte| class::is(byte, class::TOKEN) || byte >= 0x80)
+    {
+        cursor.at += 1;
+    }
+    Span::new(start, cursor.at)
+}
+
+/// A URI without brackets.
+fn bare_uri(cursor: &mut Cursor<'_>) -> Result<Span, ParseError> {
+    let start = cursor.at;
+    while let Some(byte) = cursor.peek() {
+        match byte {
+            // RFC 3261 §20: a URI with a comma, question mark or semicolon stands in brackets.
+            b',' | b';' => break,
+            b'?' => return cursor.error(Reason::AddressMalformed),
+            _ if class::is(byte, class::URI | class::TOKEN) => cursor.at += 1,
+            _ => break,
+        }
+    }
+    Ok(Span::new(start, cursor.at))
+}
+
+/// Iterates over every value of an address header, over all its fields, topmost first. Ends
+/// behind the first error.
 #[derive(Clone, Debug)]
 pub struct NameAddrs<'a> {
-    pub(super) message: Message<'a>,
-    pub(super) name: HeaderName,
+    message: Message<'a>,
+    name: HeaderName,
+    values: Values,
 }
 
 impl<'a> NameAddrs<'a> {
     /// All values of the header `name` in `message`.
     pub fn new(message: Message<'a>, name: HeaderName) -> Self {
-        Self { message, name }
+        Self {
+            message,
+            name,
+            values: Values::new(),
+        }
     }
 }
 
 impl<'a> Iterator for NameAddrs<'a> {
     type Item = Result<NameAddr<'a>, ParseError>;
     fn next(&mut self) -> Option<Self::Item> {
-        unimplemented!("{:?}", self.name)
+        let mut cursor = self.values.next_value(self.message, self.name)?;
+        let parsed = parse_address(&mut cursor);
+        self.values.finish(self.message, cursor.at, parsed.is_ok());
+        Some(parsed.map(|address| address.view(self.message.bytes)))
     }
 }
 
@@ -65,6 +245,23 @@ impl<'a> Contacts<'a> {
     /// # Errors
     /// `*` beside another value.
     pub fn of(message: Message<'a>) -> Result<Self, ParseError> {
-        unimplemented!("{message:?}")
+        let mut fields = 0;
+        let mut wildcard = None;
+        for field in message.headers(HeaderName::Contact) {
+            fields += 1;
+            if field.value == b"*" {
+                wildcard = Some(field.value_start);
+            }
+        }
+        match wildcard {
+            None if fields == 0 => Ok(Self::Absent),
+            None => Ok(Self::List(NameAddrs::new(message, HeaderName::Contact))),
+            Some(_) if fields == 1 => Ok(Self::Wildcard),
+            // RFC 3261 §10.3 step 6: "*" is the only Contact, else the request is invalid.
+            Some(offset) => Err(ParseError {
+                reason: Reason::ContactWildcard,
+                offset,
+            }),
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Responses made from a request (RFC 3261 §8.2.6, §18.2.1; RFC 3581 §4).
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 
-use super::{Message, Writer};
+use super::uri::host_addr;
+use super::value::quoted_end;
+use super::{Field, HeaderName, Message, Writer};
 
 /// Where the request came from, for the top Via of the response.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +21,8 @@ pub struct ReplyTo {
 pub struct ResponseHead;
 
 impl ResponseHead {
-    /// Writes the start of a response to `request`. `to_tag` is appended to To when To has no tag
-    /// and the slice is not empty.
+    /// Writes the start of a response to `request`, which may be a refused one: fields that are
+    /// missing stay so. `to_tag` is appended to To when To has no tag and the slice is not empty.
     pub fn write(
         out: &mut Writer<'_>,
         request: Message<'_>,
@@ -28,16 +31,207 @@ impl ResponseHead {
         to_tag: &[u8],
         reply: ReplyTo,
     ) {
-        unimplemented!("{out:?}{request:?}{status}{reason}{to_tag:?}{reply:?}")
+        out.put(b"SIP/2.0 ");
+        out.put_decimal(u64::from(status));
+        out.put(b" ");
+        out.put(reason.as_bytes());
+        out.put(b"\r\n");
+        // RFC 3261 §8.2.6.2: the Via values in order, From, Call-ID and CSeq as they were.
+        let mut vias = request.headers(HeaderName::Via);
+        if let Some(top) = vias.next() {
+            write_top_via(out, request, top, reply.source);
+        }
+        for via in vias {
+            put_line(out, request, via);
+        }
+        for name in [
+            HeaderName::From,
+            HeaderName::To,
+            HeaderName::CallId,
+            HeaderName::CSeq,
+        ] {
+            let Some(field) = request.header(name) else {
+                continue;
+            };
+            if name == HeaderName::To && request.to_tag().is_empty() && !to_tag.is_empty() {
+                out.put(b"To: ");
+                out.put(field.value);
+                out.put(b";tag=");
+                out.put(to_tag);
+                out.put(b"\r\n");
+            } else {
+                put_line(out, request, field);
+            }
+        }
+        // RFC 3261 §8.2.6.1: a Timestamp is copied into the 100.
+        if status == 100
+            && let Some(field) = request.header(HeaderName::Timestamp)
+        {
+            put_line(out, request, field);
+        }
     }
 
     /// Writes Content-Length, the empty line and the body.
     pub fn end(out: &mut Writer<'_>, body: &[u8]) {
-        unimplemented!("{out:?}{body:?}")
+        out.put(b"Content-Length: ");
+        out.put_decimal(body.len() as u64);
+        out.put(b"\r\n\r\n");
+        out.put(body);
+    }
+}
+
+fn put_line(out: &mut Writer<'_>, request: Message<'_>, field: Field<'_>) {
+    out.put(&request.bytes[usize::from(field.line_start)..usize::from(field.line_end)]);
+}
+
+/// The line of the top Via, with where the request really came from.
+fn write_top_via(out: &mut Writer<'_>, request: Message<'_>, line: Field<'_>, source: SocketAddr) {
+    let via = request.top_via();
+    let known = host_addr(via.host) == Some(source.ip());
+    // RFC 3581 §4: with rport, received is added even when sent-by holds that address.
+    // RFC 3261 §18.2.1: else it is added when sent-by is a name or another address. One that the
+    // sender wrote is never believed.
+    let needs_received = !known || via.rport.is_some() || via.received.is_some();
+    if !needs_received {
+        return put_line(out, request, line);
+    }
+    let params = via.params.as_bytes();
+    let params_start = usize::from(via.end) - params.len();
+    out.put(&request.bytes[usize::from(line.line_start)..params_start]);
+    let mut rest = params;
+    while !rest.is_empty() {
+        let (param, tail) = rest.split_at(param_end(rest));
+        rest = tail;
+        match param_name(param) {
+            name if name.eq_ignore_ascii_case(b"received") => {}
+            name if name.eq_ignore_ascii_case(b"rport") => {
+                out.put(b";rport=");
+                out.put_decimal(u64::from(source.port()));
+            }
+            _ => out.put(param),
+        }
+    }
+    out.put(b";received=");
+    put_addr(out, source.ip());
+    out.put(&request.bytes[usize::from(via.end)..usize::from(line.line_end)]);
+}
+
+/// Length of the parameter that `text` starts with, its `;` included.
+fn param_end(text: &[u8]) -> usize {
+    let mut at = 1;
+    while at < text.len() && text[at] != b';' {
+        at = if text[at] == b'"' {
+            quoted_end(text, at)
+        } else {
+            at + 1
+        };
+    }
+    at
+}
+
+fn param_name(param: &[u8]) -> &[u8] {
+    let text = param.get(1..).unwrap_or_default();
+    let end = text
+        .iter()
+        .position(|&byte| byte == b'=')
+        .unwrap_or(text.len());
+    super::trim(&text[..end])
+}
+
+/// RFC 3261 §25.1: `received` holds an IPv6 address without brackets.
+fn put_addr(out: &mut Writer<'_>, addr: IpAddr) {
+    // The longest text of an address has 45 octets.
+    let mut text = [0u8; 48];
+    let mut rest = &mut text[..];
+    if write!(rest, "{addr}").is_ok() {
+        let left = rest.len();
+        out.put(&text[..text.len() - left]);
     }
 }
 
 /// The registered reason phrase of `status`, or one of its class.
 pub fn reason_phrase(status: u16) -> &'static str {
-    unimplemented!("{status}")
+    match status {
+        100 => "Trying",
+        180 => "Ringing",
+        181 => "Call Is Being Forwarded",
+        182 => "Queued",
+        183 => "Session Progress",
+        199 => "Early Dialog Terminated",
+        200 => "OK",
+        202 => "Accepted",
+        204 => "No Notification",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Moved Temporarily",
+        305 => "Use Proxy",
+        380 => "Alternative Service",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        410 => "Gone",
+        412 => "Conditional Request Failed",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
+        417 => "Unknown Resource-Priority",
+        420 => "Bad Extension",
+        421 => "Extension Required",
+        422 => "Session Interval Too Small",
+        423 => "Interval Too Brief",
+        424 => "Bad Location Information",
+        425 => "Bad Alert Message",
+        428 => "Use Identity Header",
+        429 => "Provide Referrer Identity",
+        430 => "Flow Failed",
+        433 => "Anonymity Disallowed",
+        436 => "Bad Identity Info",
+        437 => "Unsupported Credential",
+        438 => "Invalid Identity Header",
+        439 => "First Hop Lacks Outbound Support",
+        440 => "Max-Breadth Exceeded",
+        469 => "Bad Info Package",
+        470 => "Consent Needed",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
+        483 => "Too Many Hops",
+        484 => "Address Incomplete",
+        485 => "Ambiguous",
+        486 => "Busy Here",
+        487 => "Request Terminated",
+        488 => "Not Acceptable Here",
+        489 => "Bad Event",
+        491 => "Request Pending",
+        493 => "Undecipherable",
+        494 => "Security Agreement Required",
+        500 => "Server Internal Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Server Time-out",
+        505 => "Version Not Supported",
+        513 => "Message Too Large",
+        555 => "Push Notification Service Not Supported",
+        580 => "Precondition Failure",
+        600 => "Busy Everywhere",
+        603 => "Decline",
+        604 => "Does Not Exist Anywhere",
+        606 => "Not Acceptable",
+        607 => "Unwanted",
+        608 => "Rejected",
+        0..=199 => "Progress",
+        201..=299 => "Success",
+        303..=399 => "Redirected",
+        409..=499 => "Request Failure",
+        506..=599 => "Server Failure",
+        _ => "Global Failure",
+    }
 }

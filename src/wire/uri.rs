@@ -1,6 +1,12 @@
 //! SIP, SIPS and tel URIs (RFC 3261 §19.1, RFC 3966).
 
-use super::{Params, ParseError, Writer};
+use std::net::IpAddr;
+
+use crate::limits::PARAMS_MAX;
+
+use super::class;
+use super::cursor::{Cursor, Span};
+use super::{Params, ParseError, Reason, Writer};
 
 /// A URI scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,28 +43,293 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// What breaks RFC 3261 §25.1; offsets are relative to `text`.
     pub fn parse(text: &'a [u8]) -> Result<Self, ParseError> {
-        unimplemented!("{text:?}")
+        if text.len() > usize::from(u16::MAX) {
+            return Err(ParseError::new(Reason::UriMalformed, usize::MAX));
+        }
+        let mut cursor = Cursor::new(text, 0, text.len());
+        match scheme(&mut cursor)? {
+            Scheme::Tel => tel(cursor),
+            Scheme::Other => other(cursor),
+            scheme @ (Scheme::Sip | Scheme::Sips) => sip(cursor, scheme),
+        }
     }
 
-    /// Equality by RFC 3261 §19.1.4.
-    pub fn equals(&self, other: &Uri<'_>) -> bool {
-        unimplemented!("{other:?}")
+    const fn empty(scheme: Scheme) -> Self {
+        Self {
+            scheme,
+            user: None,
+            password: None,
+            host: b"",
+            port: None,
+            params: Params { rest: b"" },
+            headers: b"",
+        }
     }
 
     /// Writes the user part un-escaped; returns false when an escape is malformed or yields a
     /// control character.
     pub fn write_user(&self, out: &mut Writer<'_>) -> bool {
-        unimplemented!("{out:?}")
+        let mut rest = self.user.unwrap_or_default();
+        while let Some((byte, escaped, tail)) = next_octet(rest) {
+            if escaped && byte.is_ascii_control() || byte == b'%' && !escaped {
+                return false;
+            }
+            out.put(&[byte]);
+            rest = tail;
+        }
+        true
     }
 
     /// Writes the number in the user part for comparison: un-escaped, visual separators
     /// (`-`, `.`, `(`, `)`) and parameters removed. False when the user is not a number.
     pub fn write_number(&self, out: &mut Writer<'_>) -> bool {
-        unimplemented!("{out:?}")
+        let mut rest = self.user.unwrap_or_default();
+        let mut digits = 0;
+        let mut plus = false;
+        while let Some((byte, escaped, tail)) = next_octet(rest) {
+            rest = tail;
+            match byte {
+                // RFC 3261 §19.1.6: telephone-subscriber parameters lie in the user part.
+                b';' if !escaped => break,
+                b'-' | b'.' | b'(' | b')' => {}
+                b'+' if digits == 0 && !plus => {
+                    plus = true;
+                    out.put(b"+");
+                }
+                b'0'..=b'9' | b'*' | b'#' => {
+                    digits += 1;
+                    out.put(&[byte]);
+                }
+                _ => return false,
+            }
+        }
+        digits > 0
     }
 
     /// The host as an address, when it is one; an IPv6 reference without its brackets.
-    pub fn host_addr(&self) -> Option<std::net::IpAddr> {
-        unimplemented!()
+    pub fn host_addr(&self) -> Option<IpAddr> {
+        host_addr(self.host)
     }
+}
+
+/// The address that a host of a URI or a Via is, without brackets.
+pub(super) fn host_addr(host: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(host).ok()?;
+    match text.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok().map(IpAddr::V4),
+    }
+}
+
+/// The first octet of `text` un-escaped, whether it was escaped, and what follows. A `%` without
+/// two hexadecimal digits stands for itself.
+#[inline]
+pub(super) fn next_octet(text: &[u8]) -> Option<(u8, bool, &[u8])> {
+    let (&first, rest) = text.split_first()?;
+    if first == b'%'
+        && let [high, low, tail @ ..] = rest
+        && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+    {
+        return Some((high << 4 | low, true, tail));
+    }
+    Some((first, false, rest))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// The scheme and its colon.
+#[inline]
+fn scheme(cursor: &mut Cursor<'_>) -> Result<Scheme, ParseError> {
+    let text = cursor.bytes;
+    if text.starts_with(b"sip:") {
+        cursor.at = 4;
+        return Ok(Scheme::Sip);
+    }
+    while cursor
+        .peek()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+    {
+        cursor.at += 1;
+    }
+    let name = &text[..cursor.at];
+    if !name.first().is_some_and(u8::is_ascii_alphabetic) || !cursor.take(b':') {
+        return cursor.error(Reason::UriMalformed);
+    }
+    // RFC 3261 §19.1.4 and RFC 3986 §3.1: schemes are compared without regard to case.
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    Ok(if is("sip") {
+        Scheme::Sip
+    } else if is("sips") {
+        Scheme::Sips
+    } else if is("tel") {
+        Scheme::Tel
+    } else {
+        Scheme::Other
+    })
+}
+
+fn other(mut cursor: Cursor<'_>) -> Result<Uri<'_>, ParseError> {
+    let rest = skip_escaped(&mut cursor, class::URI)?;
+    if rest.is_empty() || !cursor.is_at_end() {
+        return cursor.error(Reason::UriMalformed);
+    }
+    Ok(Uri::empty(Scheme::Other))
+}
+
+fn tel(mut cursor: Cursor<'_>) -> Result<Uri<'_>, ParseError> {
+    let start = cursor.at;
+    cursor.take(b'+');
+    // RFC 3966 §3: digits, hexadecimal ones in local numbers, `*`, `#` and visual separators.
+    while cursor
+        .peek()
+        .is_some_and(|byte| byte.is_ascii_hexdigit() || b"*#-.()".contains(&byte))
+    {
+        cursor.at += 1;
+    }
+    let number = &cursor.bytes[start..cursor.at];
+    if !number
+        .iter()
+        .any(|byte| byte.is_ascii_hexdigit() || b"*#".contains(byte))
+    {
+        return cursor.error(Reason::UriMalformed);
+    }
+    let params = uri_params(&mut cursor)?;
+    if !cursor.is_at_end() {
+        return cursor.error(Reason::UriMalformed);
+    }
+    let params = Params {
+        rest: params.of(cursor.bytes),
+    };
+    Ok(Uri {
+        user: Some(number),
+        params,
+        ..Uri::empty(Scheme::Tel)
+    })
+}
+
+#[inline]
+fn sip(mut cursor: Cursor<'_>, scheme: Scheme) -> Result<Uri<'_>, ParseError> {
+    let text = cursor.bytes;
+    let mut uri = Uri::empty(scheme);
+    if memchr::memchr(b'@', &text[cursor.at..]).is_some() {
+        let user = skip_escaped(&mut cursor, class::USER)?;
+        if user.is_empty() {
+            return cursor.error(Reason::UriMalformed);
+        }
+        uri.user = Some(user.of(text));
+        if cursor.take(b':') {
+            uri.password = Some(skip_escaped(&mut cursor, class::PASSWORD)?.of(text));
+        }
+        if !cursor.take(b'@') {
+            return cursor.error(Reason::UriMalformed);
+        }
+    }
+    let Some(host) = cursor.host() else {
+        return cursor.error(Reason::UriMalformed);
+    };
+    uri.host = host.of(text);
+    if cursor.take(b':') {
+        let Some(port) = cursor.port() else {
+            return cursor.error(Reason::UriMalformed);
+        };
+        uri.port = Some(port);
+    }
+    uri.params = Params {
+        rest: uri_params(&mut cursor)?.of(text),
+    };
+    if cursor.take(b'?') {
+        uri.headers = uri_headers(&mut cursor)?.of(text);
+    }
+    if !cursor.is_at_end() {
+        return cursor.error(Reason::UriMalformed);
+    }
+    Ok(uri)
+}
+
+/// Skips octets of `class` and escapes.
+#[inline]
+fn skip_escaped(cursor: &mut Cursor<'_>, class: u8) -> Result<Span, ParseError> {
+    let start = cursor.at;
+    loop {
+        cursor.skip_class(class);
+        if cursor.peek() != Some(b'%') {
+            return Ok(Span::new(start, cursor.at));
+        }
+        match cursor.bytes.get(cursor.at + 1..cursor.at + 3) {
+            Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                cursor.at += 3;
+            }
+            _ => return cursor.error(Reason::UriEscapeMalformed),
+        }
+    }
+}
+
+/// `*( ";" pname [ "=" pvalue ] )`: the span of it all.
+#[inline]
+fn uri_params(cursor: &mut Cursor<'_>) -> Result<Span, ParseError> {
+    let start = cursor.at;
+    let mut seen = 0u8;
+    for count in 0.. {
+        let at = cursor.at;
+        if !cursor.take(b';') {
+            break;
+        }
+        if count == PARAMS_MAX {
+            return Err(ParseError::new(Reason::ParametersTooMany, at));
+        }
+        let name = skip_escaped(cursor, class::URI_PARAM)?;
+        if name.is_empty() {
+            return cursor.error(Reason::UriMalformed);
+        }
+        if cursor.take(b'=') && skip_escaped(cursor, class::URI_PARAM)?.is_empty() {
+            return cursor.error(Reason::UriMalformed);
+        }
+        let bit = read_param(name.of(cursor.bytes));
+        if seen & bit != 0 {
+            return Err(ParseError::new(Reason::ParameterRepeated, at));
+        }
+        seen |= bit;
+    }
+    Ok(Span::new(start, cursor.at))
+}
+
+/// The bit of a parameter that the edge reads, so that it may stand once; 0 for others.
+#[inline]
+fn read_param(name: &[u8]) -> u8 {
+    let (known, bit): (&[u8], u8) = match name.len() {
+        2 => match name[0] | 0x20 {
+            b'l' => (b"lr", 1),
+            b'o' => (b"ob", 1 << 1),
+            _ => (b"gr", 1 << 2),
+        },
+        3 => (b"ttl", 1 << 3),
+        4 => (b"user", 1 << 4),
+        5 => (b"maddr", 1 << 5),
+        6 => (b"method", 1 << 6),
+        9 => (b"transport", 1 << 7),
+        _ => return 0,
+    };
+    if name.eq_ignore_ascii_case(known) {
+        bit
+    } else {
+        0
+    }
+}
+
+/// `hname "=" hvalue *( "&" hname "=" hvalue )`, where `hvalue` may be empty.
+fn uri_headers(cursor: &mut Cursor<'_>) -> Result<Span, ParseError> {
+    let start = cursor.at;
+    let headers = skip_escaped(cursor, class::URI_HEADER)?;
+    for header in headers.of(cursor.bytes).split(|&byte| byte == b'&') {
+        if header
+            .iter()
+            .position(|&byte| byte == b'=')
+            .is_none_or(|equals| equals == 0)
+        {
+            return Err(ParseError::new(Reason::UriMalformed, start));
+        }
+    }
+    Ok(headers)
 }

@@ -47,6 +47,21 @@ impl<'b> Writer<'b> {
         self.put(&digits[at..]);
     }
 
+    /// Appends `bytes` in lower-case hexadecimal.
+    #[inline]
+    pub fn put_hex(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+            self.put(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+
+    /// Whether something did not fit.
+    #[inline]
+    pub fn has_overflowed(&self) -> bool {
+        self.overflow
+    }
+
     /// Octets written so far.
     #[inline]
     pub fn len(&self) -> usize {
