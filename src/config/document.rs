@@ -8,7 +8,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Location, Problem};
+use super::problem::{Location, Problem, SET};
 
 /// One text that values come from.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ impl Table {
     /// Lays `path=value` of the command line over the table. The assignment is TOML; a value that
     /// is a bare word is taken as a string.
     pub(super) fn set(&mut self, assignment: &str) -> Result<(), Problem> {
-        let source = Source::new("--set", assignment);
+        let source = Source::new(SET, assignment);
         let refused = |message: &str| Problem {
             key: String::new(),
             location: Some(source.at(0..assignment.len())),
@@ -116,7 +116,7 @@ impl Table {
             }
             Err(_) => {
                 let quoted = toml::Value::String(word.trim().to_owned());
-                let whole = Source::new("--set", &format!("{path} = {quoted}"));
+                let whole = Source::new(SET, &format!("{path} = {quoted}"));
                 let table = DeTable::parse(&whole.text)
                     .map_err(|error| refused(&format!("is not TOML: {}", error.message())))?;
                 convert_table(&whole, table.into_inner())

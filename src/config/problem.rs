@@ -4,6 +4,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// The name of the command line as a source.
+pub(super) const SET: &str = "--set";
+
 /// Where in which text something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -34,6 +37,12 @@ impl Location {
         1 + before[start..].chars().count()
     }
 
+    /// True for an assignment of the command line.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        &*self.source == SET
+    }
+
     fn before(&self) -> &str {
         self.text.get(..self.span.start).unwrap_or(&self.text)
     }
@@ -54,7 +63,9 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(location) = &self.location {
+        if let Some(location) = self.location.as_ref().filter(|location| location.is_set()) {
+            write!(f, "--set {}: ", location.text)?;
+        } else if let Some(location) = &self.location {
             write!(
                 f,
                 "{}:{}:{}: ",

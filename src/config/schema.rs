@@ -203,7 +203,7 @@ fn read_listen(section: &mut Section<'_>, config: &mut Config) {
     let mut binds = BTreeSet::new();
     let mut names = BTreeSet::new();
     for listener in &listen.udp {
-        if !binds.insert(listener.bind) {
+        if !binds.insert(listener.bind) && listener.bind.port() != 0 {
             refuse(format!("has {} twice", listener.bind), "remove one of them");
         }
         if let Some(name) = &listener.name
@@ -319,8 +319,7 @@ fn read_bind(section: &mut Section<'_>, key: &'static str, node: &Node) -> Optio
         return None;
     };
     let help = match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() != 0 => return Some(address),
-        Ok(_) => "port 0 is not a fixed port; SIP's is 5060".to_owned(),
+        Ok(address) => return Some(address),
         Err(_) if text.parse::<std::net::Ipv4Addr>().is_ok() => {
             format!("add a port: \"{text}:5060\"")
         }

@@ -269,7 +269,10 @@ fn what_is_wrong_with_set_is_named() {
         "{}",
         shown("shards.count")
     );
-    assert!(shown("shards.count=0").starts_with("--set:1:14: shards.count: 0 is outside 1..=64"));
+    assert!(
+        shown("shards.count=0")
+            .starts_with("--set shards.count=0: shards.count: 0 is outside 1..=64")
+    );
     assert!(shown("shards.cont=1").contains("did you mean shards.count?"));
     assert!(shown("listen.udp=[\"127.0.0.1:5060\"").contains("is not TOML"));
     assert!(shown("shards=1").contains("1 is not a table"));

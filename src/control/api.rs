@@ -12,8 +12,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::edge::{Edge, PAGE_ROWS_MAX, Undone};
-use super::tenants::ApplyBody;
-use super::view::{Applied, Ready, RegistrationPage, Removed, Refusal, Stats};
+use super::tenants::{ApplyBody, Origin};
+use super::view::{Applied, Ready, Refusal, RegistrationPage, Removed, Stats};
 use crate::sip::BindingFilter;
 
 /// Largest body: a million credentials at about 100 octets, and as much again.
@@ -29,7 +29,10 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/apply", post(apply))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, vec!["no such path".to_owned()]) })
         .method_not_allowed_fallback(|| async {
-            refusal(StatusCode::METHOD_NOT_ALLOWED, vec!["not with this method".to_owned()])
+            refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                vec!["not with this method".to_owned()],
+            )
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(edge)
@@ -80,7 +83,9 @@ async fn registrations(
         host: listing.domain.map(|domain| domain.to_ascii_lowercase()),
     };
     let count = listing.count.unwrap_or(PAGE_ROWS_MAX);
-    let page = edge.registrations(listing.cursor.as_deref(), count, &filter).await;
+    let page = edge
+        .registrations(listing.cursor.as_deref(), count, &filter)
+        .await;
     page.map(Json).map_err(Undone::into_response)
 }
 
@@ -99,7 +104,10 @@ async fn apply(
     let provision = body
         .into_provision()
         .map_err(|errors| refusal(StatusCode::UNPROCESSABLE_ENTITY, errors))?;
-    let applied = edge.apply(provision).await.map_err(Undone::into_response)?;
+    let applied = edge
+        .apply(provision, Origin::Apply)
+        .await
+        .map_err(Undone::into_response)?;
     tracing::info!(
         added = applied.added.len(),
         changed = applied.changed.len(),
@@ -125,7 +133,11 @@ mod tests {
 
     #[test]
     fn an_address_of_record_is_taken_in_every_usual_spelling() {
-        for aor in ["alice@example.test", "sip:alice@example.test", "alice@Example.TEST"] {
+        for aor in [
+            "alice@example.test",
+            "sip:alice@example.test",
+            "alice@Example.TEST",
+        ] {
             assert_eq!(canonical(aor), "alice@example.test");
         }
         assert_eq!(canonical("Alice@example.test"), "Alice@example.test");

@@ -34,7 +34,9 @@ pub(super) fn between(before: &Provision, after: &Provision) -> Applied {
     );
     let by_name = |provision: &Provision| -> BTreeMap<String, Account> {
         let named = provision.accounts.iter();
-        named.map(|account| (account.name.to_string(), account.clone())).collect()
+        named
+            .map(|account| (account.name.to_string(), account.clone()))
+            .collect()
     };
     let (before, after) = (by_name(before), by_name(after));
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
@@ -68,10 +70,26 @@ fn compare_accounts(
         |list| format!("credential list {name}/{}", list.name),
         credential_detail
     );
-    compare_field!(ip_acls, |acl| format!("ip acl {name}/{}", acl.name), |_, _| None);
-    compare_field!(trunks, |trunk| format!("trunk {name}/{}", trunk.name), |_, _| None);
-    compare_field!(domains, |domain| format!("domain {}", domain.name), |_, _| None);
-    compare_field!(routes, |route| format!("route {name}: {}", route_name(route)), |_, _| None);
+    compare_field!(
+        ip_acls,
+        |acl| format!("ip acl {name}/{}", acl.name),
+        |_, _| None
+    );
+    compare_field!(
+        trunks,
+        |trunk| format!("trunk {name}/{}", trunk.name),
+        |_, _| None
+    );
+    compare_field!(
+        domains,
+        |domain| format!("domain {}", domain.name),
+        |_, _| None
+    );
+    compare_field!(
+        routes,
+        |route| format!("route {name}: {}", route_name(route)),
+        |_, _| None
+    );
 }
 
 /// Compares objects of one kind by the name that `describe` gives; `detail` says more about a
@@ -83,8 +101,10 @@ fn compare<T: PartialEq>(
     describe: impl Fn(&T) -> String,
     detail: impl Fn(&T, &T) -> Option<String>,
 ) {
-    let mut old: BTreeMap<String, &T> =
-        before.iter().map(|object| (describe(object), object)).collect();
+    let mut old: BTreeMap<String, &T> = before
+        .iter()
+        .map(|object| (describe(object), object))
+        .collect();
     for object in after {
         let name = describe(object);
         match old.remove(&name) {
@@ -102,14 +122,26 @@ fn compare<T: PartialEq>(
 fn credential_detail(before: &CredentialList, after: &CredentialList) -> Option<String> {
     let users = |list: &CredentialList| -> BTreeMap<String, crate::tenant::model::Secret> {
         let users = list.users.iter();
-        users.map(|user| (user.username.to_string(), user.secret.clone())).collect()
+        users
+            .map(|user| (user.username.to_string(), user.secret.clone()))
+            .collect()
     };
     let (before, after) = (users(before), users(after));
-    let added = after.keys().filter(|name| !before.contains_key(*name)).count();
-    let removed = before.keys().filter(|name| !after.contains_key(*name)).count();
-    let changed =
-        after.iter().filter(|(name, secret)| before.get(*name).is_some_and(|b| b != *secret)).count();
-    Some(format!("{added} users added, {changed} changed, {removed} removed"))
+    let added = after
+        .keys()
+        .filter(|name| !before.contains_key(*name))
+        .count();
+    let removed = before
+        .keys()
+        .filter(|name| !after.contains_key(*name))
+        .count();
+    let changed = after
+        .iter()
+        .filter(|(name, secret)| before.get(*name).is_some_and(|b| b != *secret))
+        .count();
+    Some(format!(
+        "{added} users added, {changed} changed, {removed} removed"
+    ))
 }
 
 /// What a route matches: it is unique in an account.
@@ -139,13 +171,20 @@ pub(super) fn shown(provision: &Provision, violation: &Violation) -> String {
         .collect();
     let first = violation.path.first();
     let owner = first.and_then(|step| match (step.key, step.index) {
-        ("account", Some(index)) => {
-            provision.accounts.get(index).map(|account| format!("account {}: ", account.name))
-        }
-        ("trunk", Some(index)) => {
-            provision.trunks.get(index).map(|trunk| format!("trunk {}: ", trunk.name))
-        }
+        ("account", Some(index)) => provision
+            .accounts
+            .get(index)
+            .map(|account| format!("account {}: ", account.name)),
+        ("trunk", Some(index)) => provision
+            .trunks
+            .get(index)
+            .map(|trunk| format!("trunk {}: ", trunk.name)),
         _ => None,
     });
-    format!("{}{} {}", owner.unwrap_or_default(), place.join("."), violation.message)
+    format!(
+        "{}{} {}",
+        owner.unwrap_or_default(),
+        place.join("."),
+        violation.message
+    )
 }

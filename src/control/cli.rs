@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use hyper::Method;
 
 use super::client::{Client, ClientError, path_segment};
-use super::view::{Applied, Ready, Registration, RegistrationPage, Removed, ShardStats, Stats};
+use super::view::{
+    Applied, Numbers, Ready, Registration, RegistrationPage, Removed, ShardStats, Stats,
+};
 use super::{output, run, tenants};
 use crate::config::Config;
 
@@ -36,7 +38,7 @@ mod status {
 struct Cli {
     #[command(flatten)]
     source: Source,
-    /// Print JSON, one value per line.
+    /// Print the result as JSON.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -140,9 +142,12 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
         Command::Run => run::run(&config, &|| load_quietly(&cli.source)).map_err(refused),
         Command::Check => check(&config, cli.json),
         Command::Apply { file } => apply(&client, file, cli.json),
-        Command::Reg(Reg::Ls { domain, limit }) => {
-            list(&client, domain.as_deref(), limit.unwrap_or(usize::MAX), cli.json)
-        }
+        Command::Reg(Reg::Ls { domain, limit }) => list(
+            &client,
+            domain.as_deref(),
+            limit.unwrap_or(usize::MAX),
+            cli.json,
+        ),
         Command::Reg(Reg::Show { aor }) => show(&client, aor, cli.json),
         Command::Reg(Reg::Rm { aor }) => remove(&client, aor, cli.json),
         Command::Stats => stats(&client, cli.json),
@@ -153,7 +158,10 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
 /// The file that is read: the one named, or the default one where it exists.
 fn config_path(source: &Source) -> Option<&Path> {
     let fallback = Path::new(CONFIG_DEFAULT);
-    source.config.as_deref().or_else(|| fallback.exists().then_some(fallback))
+    source
+        .config
+        .as_deref()
+        .or_else(|| fallback.exists().then_some(fallback))
 }
 
 fn load_quietly(source: &Source) -> Result<Config, String> {
@@ -179,22 +187,28 @@ fn check(config: &Config, json: bool) -> Result<(), Failure> {
     if json {
         output::json(&counts);
     } else {
-        let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let counts: Vec<_> = counts
+            .iter()
+            .map(|(kind, count)| format!("{count} {kind}"))
+            .collect();
         output::line(&format!("valid: {}", counts.join(", ")));
     }
     Ok(())
 }
 
 fn apply(client: &Client, file: &Path, json: bool) -> Result<(), Failure> {
-    let body = tenants::read_for_apply(file).map_err(refused)?;
+    let body = tenants::ApplyBody::read(file).map_err(refused)?;
+    let body = serde_json::to_vec(&body).expect("text has a form in JSON");
     let applied: Applied = client.ask(Method::POST, "/v1/apply", Some(body))?;
     if json {
         output::json(&applied);
         return Ok(());
     }
-    for (verb, names) in
-        [("added", &applied.added), ("changed", &applied.changed), ("removed", &applied.removed)]
-    {
+    for (verb, names) in [
+        ("added", &applied.added),
+        ("changed", &applied.changed),
+        ("removed", &applied.removed),
+    ] {
         for name in names {
             output::line(&format!("{verb} {name}"));
         }
@@ -215,12 +229,7 @@ fn page_path(cursor: Option<&str>, domain: Option<&str>, aor: Option<&str>) -> S
     path
 }
 
-fn list(
-    client: &Client,
-    domain: Option<&str>,
-    limit: usize,
-    json: bool,
-) -> Result<(), Failure> {
+fn list(client: &Client, domain: Option<&str>, limit: usize, json: bool) -> Result<(), Failure> {
     let mut rows: Vec<Registration> = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
@@ -233,14 +242,18 @@ fn list(
         }
     }
     rows.truncate(limit);
-    rows.sort_by(|left, right| left.aor.cmp(&right.aor).then_with(|| left.contact.cmp(&right.contact)));
+    rows.sort_by(|left, right| {
+        left.aor
+            .cmp(&right.aor)
+            .then_with(|| left.contact.cmp(&right.contact))
+    });
     print_registrations(&rows, json);
     Ok(())
 }
 
 fn print_registrations(rows: &[Registration], json: bool) {
     if json {
-        rows.iter().for_each(output::json);
+        output::json(&rows);
         return;
     }
     let header = ["AOR", "CONTACT", "SOURCE", "NAT", "EXPIRES", "USER AGENT"];
@@ -261,12 +274,13 @@ fn print_registrations(rows: &[Registration], json: bool) {
 }
 
 fn show(client: &Client, aor: &str, json: bool) -> Result<(), Failure> {
-    let page: RegistrationPage = client.ask(Method::GET, &page_path(None, None, Some(aor)), None)?;
+    let page: RegistrationPage =
+        client.ask(Method::GET, &page_path(None, None, Some(aor)), None)?;
     if page.registrations.is_empty() {
         return Err(ClientError::NotFound(vec![format!("{aor} is not registered")]).into());
     }
     if json {
-        page.registrations.iter().for_each(output::json);
+        output::json(&page.registrations);
         return Ok(());
     }
     for row in &page.registrations {
@@ -303,6 +317,9 @@ fn remove(client: &Client, aor: &str, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// One kind of a shard's numbers.
+type Group = fn(&ShardStats) -> &Numbers;
+
 fn stats(client: &Client, json: bool) -> Result<(), Failure> {
     let stats: Stats = client.ask(Method::GET, "/v1/stats", None)?;
     if json {
@@ -310,11 +327,21 @@ fn stats(client: &Client, json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let mut header = vec!["NAME".to_owned(), "TOTAL".to_owned()];
-    header.extend(stats.shards.iter().filter_map(|shard| shard.shard.map(|id| format!("SHARD {id}"))));
+    header.extend(
+        stats
+            .shards
+            .iter()
+            .filter_map(|shard| shard.shard.map(|id| format!("SHARD {id}"))),
+    );
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let mut rows = vec![vec!["uptime_s".to_owned(), stats.uptime_s.to_string()]];
-    rows.extend(stats.tenants.iter().map(|(name, count)| vec![format!("tenants.{name}"), count.to_string()]));
-    let groups: [(&str, fn(&ShardStats) -> &super::view::Numbers); 4] = [
+    rows.extend(
+        stats
+            .tenants
+            .iter()
+            .map(|(name, count)| vec![format!("tenants.{name}"), count.to_string()]),
+    );
+    let groups: [(&str, Group); 4] = [
         ("tables.", |stats| &stats.tables),
         ("", |stats| &stats.counters),
         ("malformed.", |stats| &stats.malformed),

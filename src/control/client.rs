@@ -37,7 +37,9 @@ pub(super) struct Client {
 impl Client {
     /// The edge whose state lies in `state_dir`.
     pub(super) fn new(state_dir: &Path) -> Self {
-        Self { socket: super::state_dir::socket_path(state_dir) }
+        Self {
+            socket: super::state_dir::socket_path(state_dir),
+        }
     }
 
     /// Asks and waits for the answer.
@@ -55,8 +57,10 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| self.broken(&error));
         }
-        let errors = serde_json::from_slice::<Refusal>(&bytes)
-            .map_or_else(|_| vec![format!("the edge answered {status}")], |refusal| refusal.errors);
+        let errors = serde_json::from_slice::<Refusal>(&bytes).map_or_else(
+            |_| vec![format!("the edge answered {status}")],
+            |refusal| refusal.errors,
+        );
         if status == StatusCode::NOT_FOUND {
             Err(ClientError::NotFound(errors))
         } else {
@@ -71,13 +75,19 @@ impl Client {
         body: Option<Vec<u8>>,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let shown = || self.socket.display().to_string();
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning(shown()),
-            ErrorKind::PermissionDenied => ClientError::Forbidden(shown()),
-            _ => self.broken(&error),
-        })?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
+        let stream =
+            UnixStream::connect(&self.socket)
+                .await
+                .map_err(|error| match error.kind() {
+                    ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                        ClientError::NotRunning(shown())
+                    }
+                    ErrorKind::PermissionDenied => ClientError::Forbidden(shown()),
+                    _ => self.broken(&error),
+                })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broken(&error))?;
         let driver = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -86,15 +96,25 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|error| self.broken(&error))?;
-        let answer = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.broken(&error))?;
         let status = answer.status();
-        let body = answer.into_body().collect().await.map_err(|error| self.broken(&error))?;
+        let body = answer
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| self.broken(&error))?;
         driver.abort();
         Ok((status, body.to_bytes()))
     }
 
     fn broken(&self, error: &dyn std::fmt::Display) -> ClientError {
-        ClientError::Broken { socket: self.socket.display().to_string(), reason: error.to_string() }
+        ClientError::Broken {
+            socket: self.socket.display().to_string(),
+            reason: error.to_string(),
+        }
     }
 }
 

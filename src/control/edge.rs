@@ -7,16 +7,14 @@ use std::time::Instant;
 
 use super::log::Level;
 use super::shards::{Shards, Unanswered};
-use super::tenants::Tenants;
+use super::tenants::{Origin, Tenants};
 use super::view::{
     self, Applied, Numbers, Ready, Registration, RegistrationPage, Removed, ShardStats, Stats,
 };
 use crate::config::Config;
 use crate::shard::Snapshot;
-use crate::sip::{
-    BindingFilter, BindingRow, Command, Counter, Flow, Report, Settings, ShardId,
-};
-use crate::tenant::Provision;
+use crate::sip::{BindingFilter, BindingRow, Command, Counter, Flow, Report, Settings, ShardId};
+use crate::tenant::model::Provision;
 use crate::wire::{Reason, Transport};
 
 /// Most rows of one page.
@@ -65,7 +63,10 @@ struct Cursor {
 impl Cursor {
     fn parse(text: &str) -> Option<Self> {
         let (shard, within) = text.split_once('-')?;
-        Some(Self { shard: shard.parse().ok()?, within: within.parse().ok()? })
+        Some(Self {
+            shard: shard.parse().ok()?,
+            within: within.parse().ok()?,
+        })
     }
 
     fn shown(self) -> String {
@@ -76,18 +77,25 @@ impl Cursor {
 impl Edge {
     /// How it presents itself now.
     pub(super) fn ready(&self) -> Ready {
-        Ready { ready: !self.draining.load(Ordering::Relaxed), ..self.ready.clone() }
+        Ready {
+            ready: !self.draining.load(Ordering::Relaxed),
+            ..self.ready.clone()
+        }
     }
 
     /// Brings the tenants to what `provision` says about those it names. When this returns, every
     /// shard works by it.
-    pub(super) async fn apply(self: &Arc<Self>, provision: Provision) -> Result<Applied, Undone> {
+    pub(super) async fn apply(
+        self: &Arc<Self>,
+        provision: Provision,
+        origin: Origin,
+    ) -> Result<Applied, Undone> {
         let mut tenants = self.tenants.lock().await;
         let mut next = tenants.clone();
         let edge = Arc::clone(self);
         // Compiling a million credentials takes seconds: not on the thread that answers others.
         let compiled = tokio::task::spawn_blocking(move || {
-            let (applied, tables) = next.apply(provision, &edge.config)?;
+            let (applied, tables) = next.apply(provision, origin, &edge.config)?;
             Ok((next, applied, tables))
         });
         let (next, applied, tables) = match compiled.await {
@@ -115,7 +123,10 @@ impl Edge {
                 .ok_or_else(|| Undone::Invalid(vec![format!("{text:?} is no cursor")]))?,
         };
         let count = count.clamp(1, PAGE_ROWS_MAX);
-        let mut page = RegistrationPage { registrations: Vec::new(), next_cursor: None };
+        let mut page = RegistrationPage {
+            registrations: Vec::new(),
+            next_cursor: None,
+        };
         while cursor.shard < self.shards.count() {
             let missing = count - page.registrations.len() as u32;
             if missing == 0 {
@@ -131,18 +142,30 @@ impl Edge {
                     filter: filter.clone(),
                 })
                 .await?;
-            let Report::Bindings { rows, cursor: next, .. } = report else { break };
-            page.registrations.extend(rows.into_iter().map(|row| self.registration(row)));
+            let Report::Bindings {
+                rows, cursor: next, ..
+            } = report
+            else {
+                break;
+            };
+            page.registrations
+                .extend(rows.into_iter().map(|row| self.registration(row)));
             cursor = match next {
                 Some(within) => Cursor { within, ..cursor },
-                None => Cursor { shard: cursor.shard + 1, within: 0 },
+                None => Cursor {
+                    shard: cursor.shard + 1,
+                    within: 0,
+                },
             };
         }
         Ok(page)
     }
 
     fn registration(&self, row: BindingRow) -> Registration {
-        let listener = self.settings.listeners.get(usize::from(row.flow.listener().0));
+        let listener = self
+            .settings
+            .listeners
+            .get(usize::from(row.flow.listener().0));
         let transport = match (row.flow, listener.map(|listener| listener.transport)) {
             (Flow::Udp { .. }, _) => "UDP".to_owned(),
             (Flow::Stream { .. }, transport) => transport.map(transport_name).unwrap_or_default(),
@@ -153,7 +176,9 @@ impl Edge {
             contact: row.contact,
             source: row.flow.peer().socket_addr().to_string(),
             transport,
-            listener: listener.map(|listener| listener.bind.to_string()).unwrap_or_default(),
+            listener: listener
+                .map(|listener| listener.bind.to_string())
+                .unwrap_or_default(),
             user_agent: row.user_agent,
             instance: row.instance,
             registered_at: view::rfc3339(row.registered_at.0),
@@ -186,7 +211,10 @@ impl Edge {
     /// Numbers of every shard, and their sums.
     pub(super) fn stats(&self) -> Stats {
         let shards: Vec<ShardStats> = (0..self.shards.count())
-            .map(|shard| shard_stats(shard, &self.shards.snapshot(ShardId(shard))))
+            .filter_map(|shard| {
+                let snapshot = self.shards.snapshot(ShardId(shard))?;
+                Some(shard_stats(shard, &snapshot))
+            })
             .collect();
         let mut total = ShardStats::default();
         for shard in &shards {
@@ -196,10 +224,14 @@ impl Edge {
             add(&mut total.tables, &shard.tables);
         }
         // A generation is no count: the sum says nothing, the oldest in force does.
-        if let Some(oldest) =
-            shards.iter().filter_map(|shard| shard.reactor.get("tables_generation")).min()
+        if let Some(oldest) = shards
+            .iter()
+            .filter_map(|shard| shard.reactor.get("tables_generation"))
+            .min()
         {
-            total.reactor.insert("tables_generation".to_owned(), *oldest);
+            total
+                .reactor
+                .insert("tables_generation".to_owned(), *oldest);
         }
         let capacity = &self.settings.capacity;
         let sizes = [
@@ -213,8 +245,15 @@ impl Edge {
         ];
         Stats {
             uptime_s: self.started.elapsed().as_secs(),
-            capacity: sizes.into_iter().map(|(name, size)| (name.to_owned(), size)).collect(),
-            tenants: self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            capacity: sizes
+                .into_iter()
+                .map(|(name, size)| (name.to_owned(), size))
+                .collect(),
+            tenants: self
+                .counts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             total,
             shards,
         }
@@ -227,8 +266,12 @@ fn transport_name(transport: Transport) -> String {
 
 fn shard_stats(shard: u8, snapshot: &Snapshot) -> ShardStats {
     let counters = Counter::ALL.iter();
-    let malformed = Reason::ALL.iter().map(|&reason| (reason, snapshot.malformed(reason)));
-    let fields = crate::shard::Stats::FIELDS.iter().map(|(name, _)| (*name).to_owned());
+    let malformed = Reason::ALL
+        .iter()
+        .map(|&reason| (reason, snapshot.malformed(reason)));
+    let fields = crate::shard::Stats::FIELDS
+        .iter()
+        .map(|(name, _)| (*name).to_owned());
     ShardStats {
         shard: Some(shard),
         counters: counters
@@ -255,7 +298,10 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_as_it_was_shown() {
-        let cursor = Cursor { shard: 3, within: u64::MAX };
+        let cursor = Cursor {
+            shard: 3,
+            within: u64::MAX,
+        };
         assert_eq!(Cursor::parse(&cursor.shown()), Some(cursor));
         for text in ["", "1", "-", "1-", "-1", "256-0", "0-x"] {
             assert_eq!(Cursor::parse(text), None, "{text}");
@@ -265,7 +311,13 @@ mod tests {
     #[test]
     fn sums_hold_every_name() {
         let mut sums = Numbers::from([("a".to_owned(), 1)]);
-        add(&mut sums, &Numbers::from([("a".to_owned(), 2), ("b".to_owned(), 3)]));
-        assert_eq!(sums, Numbers::from([("a".to_owned(), 3), ("b".to_owned(), 3)]));
+        add(
+            &mut sums,
+            &Numbers::from([("a".to_owned(), 2), ("b".to_owned(), 3)]),
+        );
+        assert_eq!(
+            sums,
+            Numbers::from([("a".to_owned(), 3), ("b".to_owned(), 3)])
+        );
     }
 }

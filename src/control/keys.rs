@@ -1,4 +1,5 @@
-//! The node's secrets: made at the first start, kept in `<state_dir>/keys`, read by every later one.
+//! The node's secrets: made at the first start, kept in `<state_dir>/keys`, read by every later
+//! one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -23,7 +24,11 @@ const TOKEN_PREVIOUS_S_MAX: u64 = 86_400;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeysError {
     #[error("cannot {verb} {path}: {error}")]
-    Io { verb: &'static str, path: String, error: io::Error },
+    Io {
+        verb: &'static str,
+        path: String,
+        error: io::Error,
+    },
     #[error(
         "{path} is damaged ({reason}): restore it from a backup, or remove it and lose every call \
          in progress and every registration's place"
@@ -63,14 +68,25 @@ impl KeyFile {
             version: VERSION,
             partition: hex(&random::<16>()?),
             nonce: hex(&random::<32>()?),
-            token: TokenEntry { id: 1, key: hex(&random::<16>()?), since: now_s },
-            token_previous: TokenEntry { id: 0, key: hex(&random::<16>()?), since: now_s },
+            token: TokenEntry {
+                id: 1,
+                key: hex(&random::<16>()?),
+                since: now_s,
+            },
+            token_previous: TokenEntry {
+                id: 0,
+                key: hex(&random::<16>()?),
+                since: now_s,
+            },
             check: String::new(),
         })
     }
 
     fn checksum(&self) -> String {
-        let unchecked = Self { check: String::new(), ..self.clone() };
+        let unchecked = Self {
+            check: String::new(),
+            ..self.clone()
+        };
         let text = toml::to_string(&unchecked).expect("every field has a form in TOML");
         hex(&Sha256::digest(text.as_bytes()))
     }
@@ -80,7 +96,11 @@ impl KeyFile {
     fn rotate(&mut self, now_s: u64) -> Result<bool, KeysError> {
         if now_s.saturating_sub(self.token.since) > TOKEN_AGE_S_MAX {
             let id = self.token.id.wrapping_add(1);
-            let fresh = TokenEntry { id, key: hex(&random::<16>()?), since: now_s };
+            let fresh = TokenEntry {
+                id,
+                key: hex(&random::<16>()?),
+                since: now_s,
+            };
             self.token_previous = std::mem::replace(&mut self.token, fresh);
             self.token_previous.since = now_s;
             return Ok(true);
@@ -115,14 +135,23 @@ impl KeyFile {
 pub(super) fn load_or_make(state_dir: &Path, now_s: u64) -> Result<Keys, KeysError> {
     let path = state_dir.join("keys");
     let shown = path.display().to_string();
-    let damaged = |reason: String| KeysError::Damaged { path: shown.clone(), reason };
+    let damaged = |reason: String| KeysError::Damaged {
+        path: shown.clone(),
+        reason,
+    };
     let (mut file, made) = match fs::read_to_string(&path) {
         Ok(text) => (read(&path, &text)?, false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => (KeyFile::new(now_s)?, true),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             return Err(damaged("it is not text".to_owned()));
         }
-        Err(error) => return Err(KeysError::Io { verb: "read", path: shown, error }),
+        Err(error) => {
+            return Err(KeysError::Io {
+                verb: "read",
+                path: shown,
+                error,
+            });
+        }
     };
     if file.rotate(now_s)? || made {
         write(&path, &mut file)?;
@@ -132,16 +161,25 @@ pub(super) fn load_or_make(state_dir: &Path, now_s: u64) -> Result<Keys, KeysErr
 
 fn read(path: &Path, text: &str) -> Result<KeyFile, KeysError> {
     let shown = path.display().to_string();
-    let metadata = fs::metadata(path)
-        .map_err(|error| KeysError::Io { verb: "read", path: shown.clone(), error })?;
+    let metadata = fs::metadata(path).map_err(|error| KeysError::Io {
+        verb: "read",
+        path: shown.clone(),
+        error,
+    })?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeysError::Exposed { path: shown, mode });
     }
-    let damaged = |reason: &str| KeysError::Damaged { path: shown.clone(), reason: reason.into() };
+    let damaged = |reason: &str| KeysError::Damaged {
+        path: shown.clone(),
+        reason: reason.into(),
+    };
     let file: KeyFile = toml::from_str(text).map_err(|error| damaged(error.message()))?;
     if file.version != VERSION {
-        return Err(damaged(&format!("version {} instead of {VERSION}", file.version)));
+        return Err(damaged(&format!(
+            "version {} instead of {VERSION}",
+            file.version
+        )));
     }
     if file.check != file.checksum() {
         return Err(damaged("its checksum does not fit"));
@@ -157,7 +195,11 @@ fn write(path: &Path, file: &mut KeyFile) -> Result<(), KeysError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = || {
         let _ = fs::remove_file(&beside);
-        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        let mut new = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)?;
         new.write_all(text.as_bytes())?;
         new.sync_all()?;
         fs::rename(&beside, path)?;
@@ -194,7 +236,10 @@ fn unhex<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may stop at what it did not expect"
+    )]
 
     use super::*;
     use crate::control::scratch::Scratch;
@@ -216,7 +261,10 @@ mod tests {
         assert!(same(&first, &second));
         assert_ne!(first.hash, second.hash);
         assert_ne!(first.token[0].key, first.token[1].key);
-        let mode = fs::metadata(scratch.path().join("keys")).unwrap().permissions().mode();
+        let mode = fs::metadata(scratch.path().join("keys"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -231,10 +279,16 @@ mod tests {
             damaged[at] ^= 1;
             fs::write(&path, &damaged).unwrap();
             let result = load_or_make(scratch.path(), NOW_S);
-            assert!(matches!(result, Err(KeysError::Damaged { .. })), "octet {at}: {result:?}");
+            assert!(
+                matches!(result, Err(KeysError::Damaged { .. })),
+                "octet {at}: {result:?}"
+            );
             fs::write(&path, &whole[..at]).unwrap();
             let result = load_or_make(scratch.path(), NOW_S);
-            assert!(matches!(result, Err(KeysError::Damaged { .. })), "cut at {at}: {result:?}");
+            assert!(
+                matches!(result, Err(KeysError::Damaged { .. })),
+                "cut at {at}: {result:?}"
+            );
         }
     }
 
@@ -245,7 +299,10 @@ mod tests {
         let path = scratch.path().join("keys");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let result = load_or_make(scratch.path(), NOW_S);
-        assert!(matches!(result, Err(KeysError::Exposed { mode: 0o644, .. })), "{result:?}");
+        assert!(
+            matches!(result, Err(KeysError::Exposed { mode: 0o644, .. })),
+            "{result:?}"
+        );
     }
 
     #[test]

@@ -36,14 +36,21 @@ pub(super) fn start(log: &Log) -> Level {
     let ansi = super::output::is_interactive();
     match log.format {
         LogFormat::Text => {
-            registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(ansi)).init();
+            registry
+                .with(fmt::layer().with_writer(std::io::stderr).with_ansi(ansi))
+                .init();
         }
         LogFormat::Json => {
-            registry.with(fmt::layer().json().with_writer(std::io::stderr)).init();
+            registry
+                .with(fmt::layer().json().with_writer(std::io::stderr))
+                .init();
         }
     }
     Level(handle)
 }
+
+/// What names of shards' threads begin with.
+const SHARD_THREAD: &str = "shard-";
 
 /// Makes a panic on a shard's thread end the process: half-updated state is worse than a restart.
 pub(super) fn abort_on_shard_panic() {
@@ -52,7 +59,7 @@ pub(super) fn abort_on_shard_panic() {
         print(panic);
         let on_shard = std::thread::current()
             .name()
-            .is_some_and(|name| name.starts_with(crate::shard::THREAD_NAME_PREFIX));
+            .is_some_and(|name| name.starts_with(SHARD_THREAD));
         if on_shard {
             std::process::abort();
         }

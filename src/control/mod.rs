@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod changes;
 mod cli;
 mod client;
 mod edge;

@@ -1,6 +1,10 @@
 //! What the command line prints; the only module that writes to the standard streams.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is this module's job")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is this module's job"
+)]
 
 use std::io::{IsTerminal, Write};
 
@@ -46,7 +50,9 @@ pub(super) fn problems(problems: &Problems) {
     let handler = GraphicalReportHandler::new_themed(theme);
     for problem in &problems.0 {
         error(&problem.to_string());
-        let Some(location) = &problem.location else { continue };
+        let Some(location) = problem.location.as_ref().filter(|at| !at.is_set()) else {
+            continue;
+        };
         let label = LabeledSpan::new_with_span(Some("here".to_owned()), location.span.clone());
         let diagnostic = MietteDiagnostic::new(problem.message.clone()).with_label(label);
         let source = NamedSource::new(&*location.source, location.text.to_string());
@@ -66,13 +72,21 @@ pub(super) fn problems(problems: &Problems) {
 /// Prints rows under a header, in columns as wide as their widest cell.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain([header[column].chars().count()])
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let format_row = |cells: &mut dyn Iterator<Item = &str>| {
-        let cells: Vec<_> =
-            cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<_> = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         cells.join("  ").trim_end().to_owned()
     };
     line(&format_row(&mut header.iter().copied()));

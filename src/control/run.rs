@@ -15,11 +15,16 @@ use super::tenants::{self, Tenants};
 use super::view::Ready;
 use super::{api, keys, log, output};
 use crate::config::{Config, Io};
+use crate::limits;
 use crate::shard::Listeners;
 use crate::sip::Command;
 
 /// How often a drain looks whether anything is still in progress.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// With nothing sent or received for so long, nothing is in progress: longer than T1, so that a
+/// request that waits for its first retransmission is seen.
+const DRAIN_QUIET: Duration = Duration::from_millis(2 * limits::T1_MS);
 
 /// Errors as lines for the operator.
 type Errors = Vec<String>;
@@ -41,7 +46,9 @@ pub(super) fn run(
         let state_dir = StateDir::take(&config.node.state_dir).map_err(said)?;
         let edge = start(config, &state_dir, level)?;
         let listener = state_dir.open_socket().map_err(said)?;
-        listener.set_nonblocking(true).map_err(one("the control socket"))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(one("the control socket"))?;
         let listener =
             tokio::net::UnixListener::from_std(listener).map_err(one("the control socket"))?;
         let router = api::router(Arc::clone(&edge));
@@ -69,12 +76,20 @@ fn said<E: std::fmt::Display>(error: E) -> Errors {
 
 /// Everything up to the first packet.
 fn start(config: &Config, state_dir: &StateDir, level: log::Level) -> Result<Arc<Edge>, Errors> {
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let keys = keys::load_or_make(state_dir.path(), now_s).map_err(said)?;
-    let mut tenants = Tenants::default();
-    let tables = tenants.bootstrap(config)?;
-    let mut available: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    let (mut tenants, empty) = Tenants::new(config)?;
+    let provision = tenants::read(&config.bootstrap.tenants)?;
+    let (_, tables) = tenants.apply(provision, tenants::Origin::Bootstrap, config)?;
+    let tables = tables.unwrap_or(empty);
+    let mut available: Vec<usize> = core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .iter()
+        .map(|core| core.id)
+        .collect();
     available.sort_unstable();
     let placement = settings::place(&config.shards, &available).map_err(said)?;
     let count = u8::try_from(placement.cores.len()).map_err(said)?;
@@ -86,7 +101,11 @@ fn start(config: &Config, state_dir: &StateDir, level: log::Level) -> Result<Arc
     keep_off_shards(&placement);
     let ready = Ready {
         ready: true,
-        udp: listeners.binds().iter().map(|bind| bind.address.to_string()).collect(),
+        udp: listeners
+            .binds()
+            .iter()
+            .map(|bind| bind.address.to_string())
+            .collect(),
         node: node_name(config),
         region: config.node.region.clone(),
         shards: count,
@@ -135,7 +154,11 @@ fn node_name(config: &Config) -> String {
     }
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
-    if host.is_empty() { "ringfence".to_owned() } else { host.to_owned() }
+    if host.is_empty() {
+        "ringfence".to_owned()
+    } else {
+        host.to_owned()
+    }
 }
 
 /// The signals that mean something.
@@ -185,13 +208,24 @@ async fn supervise(
         }
     }
     let bound = Duration::from_secs(config.limits.drain_s_max.into());
-    tracing::info!(seconds_max = bound.as_secs(), "draining; a second SIGTERM stops at once");
+    tracing::info!(
+        seconds_max = bound.as_secs(),
+        "draining; a second SIGTERM stops at once"
+    );
     edge.draining.store(true, Ordering::Relaxed);
     edge.shards.tell_all(&Command::Drain);
     let drained = async {
         let deadline = Instant::now() + bound;
-        while Instant::now() < deadline && edge.shards.transactions_live() > 0 {
+        let (mut seen, mut quiet) = (edge.shards.datagrams(), Duration::ZERO);
+        while Instant::now() < deadline && quiet < DRAIN_QUIET {
             tokio::time::sleep(DRAIN_POLL).await;
+            let now = edge.shards.datagrams();
+            quiet = if now == seen {
+                quiet + DRAIN_POLL
+            } else {
+                Duration::ZERO
+            };
+            seen = now;
         }
     };
     tokio::pin!(drained);
@@ -226,7 +260,7 @@ async fn reload(edge: &Arc<Edge>, config: &Config, reread: &dyn Fn() -> Result<C
             return;
         }
     };
-    match edge.apply(provision).await {
+    match edge.apply(provision, tenants::Origin::Bootstrap).await {
         Ok(applied) => tracing::info!(
             added = applied.added.len(),
             changed = applied.changed.len(),
@@ -253,22 +287,36 @@ fn waiting_for_restart(running: &Config, next: &Config) -> Vec<(String, String)>
 
 /// Says to a person at the terminal what can be done now.
 async fn greet(edge: &Edge, config: &Config) {
-    let address = edge.ready.udp.first().map(String::as_str).unwrap_or_default();
+    let address = edge
+        .ready
+        .udp
+        .first()
+        .map(String::as_str)
+        .unwrap_or_default();
     output::note("");
-    output::note(&format!("Ringfence listens on UDP {}.", edge.ready.udp.join(", ")));
+    output::note(&format!(
+        "Ringfence listens on UDP {}.",
+        edge.ready.udp.join(", ")
+    ));
     let phones = edge.tenants.lock().await.sample_users(3);
     if !phones.is_empty() {
-        output::note(&format!("A phone on this machine: outbound proxy {address}, UDP, and"));
+        output::note(&format!(
+            "A phone on this machine: outbound proxy {address}, UDP, and"
+        ));
     }
     for (user, domain) in &phones {
-        output::note(&format!("  user {user}, domain {domain} (sip:{user}@{domain})"));
+        output::note(&format!(
+            "  user {user}, domain {domain} (sip:{user}@{domain})"
+        ));
     }
     if config.bootstrap.tenants != Path::new("") {
         let file = config.bootstrap.tenants.display();
         output::note(&format!("Passwords, numbers and trunks: {file}"));
     }
     let socket = &edge.ready.control;
-    output::note(&format!("In another terminal, with the same --config (socket {socket}):"));
+    output::note(&format!(
+        "In another terminal, with the same --config (socket {socket}):"
+    ));
     output::note("  ringfence reg ls      who is registered");
     output::note("  ringfence stats       what happened so far");
     output::note("Ctrl-C stops at once; kill -TERM lets calls being set up finish.");
@@ -277,7 +325,10 @@ async fn greet(edge: &Edge, config: &Config) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may stop at what it did not expect"
+    )]
 
     use super::*;
 
@@ -287,10 +338,13 @@ mod tests {
         let running = parse("[auth]\nrealm = \"a\"\n");
         let next = parse("[auth]\nrealm = \"b\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n");
         let keys: Vec<_> = waiting_for_restart(&running, &next);
-        assert_eq!(keys, [
-            ("auth.realm".to_owned(), "\"b\"".to_owned()),
-            ("log.format".to_owned(), "\"json\"".to_owned()),
-        ]);
+        assert_eq!(
+            keys,
+            [
+                ("auth.realm".to_owned(), "\"b\"".to_owned()),
+                ("log.format".to_owned(), "\"json\"".to_owned()),
+            ]
+        );
         assert!(waiting_for_restart(&running, &running).is_empty());
     }
 }

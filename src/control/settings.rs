@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 
 use crate::config::{self, Config, OrAuto};
 use crate::shard::Bind;
-use crate::sip::{
-    ContactsFull, Listener, ListenerId, NodeId, Settings, Steering, Strangers,
-};
+use crate::sip::{ContactsFull, Listener, ListenerId, NodeId, Settings, Steering, Strangers};
 use crate::wire::{DigestAlgorithm, Transport};
 
 /// Busy wait where a shard has its core to itself, microseconds: a wake costs far more.
@@ -20,8 +18,8 @@ const CORES_WITH_ONE_TO_SPARE: usize = 4;
 pub(super) struct Placement {
     /// The core of each shard.
     pub(super) cores: Vec<usize>,
-    /// Longest busy wait of each shard, microseconds.
-    pub(super) spin_us_max: Vec<u32>,
+    /// Longest busy wait of a shard, microseconds.
+    pub(super) spin_us_max: u32,
     /// A core without a shard, for the control thread.
     pub(super) control_core: Option<usize>,
 }
@@ -45,20 +43,27 @@ pub(super) fn place(shards: &config::Shards, available: &[usize]) -> Result<Plac
     let count = count.min(crate::limits::SHARDS_MAX);
     let cores: Vec<usize> = if named.is_empty() {
         let spare = available.len().saturating_sub(count);
-        (0..count).filter_map(|shard| available[spare..].iter().cycle().nth(shard).copied()).collect()
+        (0..count)
+            .filter_map(|shard| available[spare..].iter().cycle().nth(shard).copied())
+            .collect()
     } else {
         named
     };
-    let spin_us_max = cores
-        .iter()
-        .map(|core| match shards.spin_us_max {
-            OrAuto::Fixed(spin) => spin,
-            OrAuto::Auto if cores.iter().filter(|other| *other == core).count() > 1 => 0,
-            OrAuto::Auto => SPIN_US,
-        })
-        .collect();
+    let mut distinct = cores.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let shared = distinct.len() < cores.len() || available.len() < 2;
+    let spin_us_max = match shards.spin_us_max {
+        OrAuto::Fixed(spin) => spin,
+        OrAuto::Auto if shared => 0,
+        OrAuto::Auto => SPIN_US,
+    };
     let control_core = available.iter().copied().find(|core| !cores.contains(core));
-    Ok(Placement { cores, spin_us_max, control_core })
+    Ok(Placement {
+        cores,
+        spin_us_max,
+        control_core,
+    })
 }
 
 /// One listener before its socket is open.
@@ -125,13 +130,23 @@ pub(super) fn settings(
         node: NodeId(0),
         shards,
         listeners: planned.iter().zip(bound).map(listener).collect(),
-        names: config.listen.names.iter().map(|name| name.as_str().into()).collect(),
+        names: config
+            .listen
+            .names
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect(),
         realm: config.auth.realm.as_str().into(),
         nonce_lifetime_s: config.auth.nonce_lifetime_s,
-        algorithms: config.auth.algorithms.iter().map(|algorithm| match algorithm {
-            config::Algorithm::Md5 => DigestAlgorithm::Md5,
-            config::Algorithm::Sha256 => DigestAlgorithm::Sha256,
-        }).collect(),
+        algorithms: config
+            .auth
+            .algorithms
+            .iter()
+            .map(|algorithm| match algorithm {
+                config::Algorithm::Md5 => DigestAlgorithm::Md5,
+                config::Algorithm::Sha256 => DigestAlgorithm::Sha256,
+            })
+            .collect(),
         expires_min_s: registrar.expires_min_s,
         expires_max_s: registrar.expires_max_s,
         expires_default_s: registrar.expires_default_s,
@@ -160,14 +175,22 @@ pub(super) fn settings(
 
 /// What peers of a listener are told, and the address in it where it holds one.
 fn advertised(entry: &config::UdpListener, bound: SocketAddr) -> (String, SocketAddr) {
-    let Some(advertise) = &entry.advertise else { return (bound.to_string(), bound) };
-    let address = advertise.host.parse().map_or(bound, |ip| SocketAddr::new(ip, advertise.port));
+    let Some(advertise) = &entry.advertise else {
+        return (bound.to_string(), bound);
+    };
+    let address = advertise
+        .host
+        .parse()
+        .map_or(bound, |ip| SocketAddr::new(ip, advertise.port));
     (advertise.sent_by(), address)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may stop at what it did not expect"
+    )]
 
     use super::*;
 
@@ -184,22 +207,30 @@ mod tests {
         let placement = place(&shards(&[]), &[0, 1]).unwrap();
         assert_eq!(placement.cores, [0, 1]);
         assert_eq!(placement.control_core, None);
-        assert_eq!(place(&shards(&["shards.count=1"]), &[2, 5]).unwrap().cores, [5]);
+        assert_eq!(
+            place(&shards(&["shards.count=1"]), &[2, 5]).unwrap().cores,
+            [5]
+        );
     }
 
     #[test]
     fn shards_that_share_a_core_do_not_spin() {
         let placement = place(&shards(&["shards.count=3"]), &[0, 1]).unwrap();
         assert_eq!(placement.cores, [0, 1, 0]);
-        assert_eq!(placement.spin_us_max, [0, SPIN_US, 0]);
+        assert_eq!(placement.spin_us_max, 0);
+        assert_eq!(place(&shards(&[]), &[0]).unwrap().spin_us_max, 0);
+        assert_eq!(place(&shards(&[]), &[0, 1]).unwrap().spin_us_max, SPIN_US);
         let set = ["shards.count=2", "shards.spin_us_max=7"];
-        assert_eq!(place(&shards(&set), &[0]).unwrap().spin_us_max, [7, 7]);
+        assert_eq!(place(&shards(&set), &[0]).unwrap().spin_us_max, 7);
     }
 
     #[test]
     fn a_core_that_is_not_there_is_named() {
         let error = place(&shards(&["shards.cores=[0, 9]"]), &[0, 1]).unwrap_err();
-        assert!(error.contains("core 9") && error.contains("0, 1"), "{error}");
+        assert!(
+            error.contains("core 9") && error.contains("0, 1"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -208,16 +239,27 @@ mod tests {
         let config = Config::parse("edge.toml", "", &set.map(str::to_owned)).unwrap();
         let expand = |address: SocketAddr| {
             let local = if address.ip().is_unspecified() {
-                vec!["127.0.0.1:5060".parse().unwrap(), "10.0.0.1:5060".parse().unwrap()]
+                vec![
+                    "127.0.0.1:5060".parse().unwrap(),
+                    "10.0.0.1:5060".parse().unwrap(),
+                ]
             } else {
                 vec![address]
             };
             Ok::<_, ()>(local)
         };
         let planned = plan_listeners(&config.listen, expand).unwrap();
-        let shown: Vec<_> =
-            planned.iter().map(|planned| (planned.address.to_string(), planned.entry)).collect();
-        assert_eq!(shown, [("127.0.0.1:5060".to_owned(), 0), ("10.0.0.1:5060".to_owned(), 1)]);
+        let shown: Vec<_> = planned
+            .iter()
+            .map(|planned| (planned.address.to_string(), planned.entry))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("127.0.0.1:5060".to_owned(), 0),
+                ("10.0.0.1:5060".to_owned(), 1)
+            ]
+        );
         let settings = settings(&config, 2, &planned, &binds(&planned));
         assert_eq!(&*settings.listeners[0].sent_by, "127.0.0.1:5060");
         assert_eq!(settings.listeners[1].name.as_deref(), Some("in"));
@@ -233,7 +275,10 @@ mod tests {
             advertised(&config.listen.udp[0], config.listen.udp[0].bind)
         };
         let (sent_by, address) = advertised_as("203.0.113.5");
-        assert_eq!((sent_by.as_str(), address.to_string()), ("203.0.113.5:5062", sent_by.clone()));
+        assert_eq!(
+            (sent_by.as_str(), address.to_string()),
+            ("203.0.113.5:5062", sent_by.clone())
+        );
         let (sent_by, address) = advertised_as("edge.example.org:5060");
         assert_eq!(sent_by, "edge.example.org:5060");
         assert_eq!(address.to_string(), "10.0.0.1:5062");

@@ -77,7 +77,14 @@ impl Shards {
             // The keys came from the same source: it works. Chance alone hangs on this one.
             let _ = getrandom::fill(&mut seed);
             let (settings, keys) = (Arc::clone(&settings), Arc::clone(&keys));
-            Edge::new(shard, settings, keys, Arc::clone(&tables), now, u64::from_ne_bytes(seed))
+            Edge::new(
+                shard,
+                settings,
+                keys,
+                Arc::clone(&tables),
+                now,
+                u64::from_ne_bytes(seed),
+            )
         };
         let runtime = Runtime::start(&start, listeners, make_core)?;
         let waiters = Waiters::default();
@@ -90,9 +97,19 @@ impl Shards {
                     deliver(&delivered, *report);
                 }
             })
-            .map_err(|source| StartError::Resource { shard: 0, what: "a thread", source })?;
+            .map_err(|source| StartError::Resource {
+                shard: 0,
+                what: "a thread",
+                source,
+            })?;
         let runtime = RwLock::new(Some(runtime));
-        Ok(Self { runtime, count, origin, waiters, question: AtomicU64::new(1) })
+        Ok(Self {
+            runtime,
+            count,
+            origin,
+            waiters,
+            question: AtomicU64::new(1),
+        })
     }
 
     fn with<T>(&self, act: impl FnOnce(&Runtime) -> T) -> Result<T, Unanswered> {
@@ -165,9 +182,21 @@ impl Shards {
         self.with(|runtime| runtime.snapshot(shard)).ok()
     }
 
+    /// Datagrams sent and received so far, all shards together.
+    pub(super) fn datagrams(&self) -> u64 {
+        let snapshots = (0..self.count).filter_map(|shard| self.snapshot(ShardId(shard)));
+        snapshots
+            .map(|snapshot| snapshot.stats.received + snapshot.stats.sent)
+            .sum()
+    }
+
     /// Stops the shards and waits for them.
     pub(super) fn stop(&self) {
-        let runtime = self.runtime.write().unwrap_or_else(PoisonError::into_inner).take();
+        let runtime = self
+            .runtime
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(runtime) = runtime {
             runtime.stop();
         }
@@ -179,7 +208,10 @@ fn deliver(waiters: &Waiters, report: Report) {
     let id = match &report {
         Report::Bindings { id, .. } | Report::Removed { id, .. } => *id,
     };
-    let waiter = waiters.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    let waiter = waiters
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(&id);
     if let Some(waiter) = waiter {
         // Whoever gave up waiting needs no report.
         let _ = waiter.send(report);

@@ -16,10 +16,12 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StateDirError {
     #[error("cannot {verb} {path}: {error} ([node] state_dir)")]
-    Io { verb: &'static str, path: String, error: io::Error },
-    #[error(
-        "another edge runs on {path}{pid}: stop it, or give this one another [node] state_dir"
-    )]
+    Io {
+        verb: &'static str,
+        path: String,
+        error: io::Error,
+    },
+    #[error("another edge runs on {path}{pid}: stop it, or give this one another [node] state_dir")]
     Taken { path: String, pid: String },
     #[error(
         "{path} has {length} octets, a Unix socket's path at most {SOCKET_PATH_BYTES_MAX}: use a \
@@ -51,7 +53,11 @@ impl StateDir {
             move |error| StateDirError::Io { verb, path, error }
         };
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o750).create(path).map_err(failed("make", path))?;
+        builder
+            .recursive(true)
+            .mode(0o750)
+            .create(path)
+            .map_err(failed("make", path))?;
         let lock_path = path.join("lock");
         let mut lock = OpenOptions::new()
             .read(true)
@@ -67,9 +73,15 @@ impl StateDir {
                 let mut holder = String::new();
                 let _ = lock.read_to_string(&mut holder);
                 let holder = holder.trim();
-                let pid =
-                    if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
-                return Err(StateDirError::Taken { path: path.display().to_string(), pid });
+                let pid = if holder.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (process {holder})")
+                };
+                return Err(StateDirError::Taken {
+                    path: path.display().to_string(),
+                    pid,
+                });
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error)),
         }
@@ -80,7 +92,10 @@ impl StateDir {
         };
         let mut note_pid = note_pid;
         note_pid().map_err(failed("write", &lock_path))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The folder.
@@ -94,7 +109,10 @@ impl StateDir {
         let shown = path.display().to_string();
         let length = path.as_os_str().len();
         if length > SOCKET_PATH_BYTES_MAX {
-            return Err(StateDirError::PathTooLong { path: shown, length });
+            return Err(StateDirError::PathTooLong {
+                path: shown,
+                length,
+            });
         }
         let failed = |verb| {
             let path = shown.clone();
@@ -105,7 +123,10 @@ impl StateDir {
                 return Err(StateDirError::NoSocket { path: shown });
             }
             Ok(_) if UnixStream::connect(&path).is_ok() => {
-                return Err(StateDirError::Taken { path: shown, pid: String::new() });
+                return Err(StateDirError::Taken {
+                    path: shown,
+                    pid: String::new(),
+                });
             }
             Ok(_) => fs::remove_file(&path).map_err(failed("remove"))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -125,7 +146,10 @@ impl StateDir {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may stop at what it did not expect"
+    )]
 
     use super::*;
     use crate::control::scratch::Scratch;
@@ -135,7 +159,10 @@ mod tests {
         let scratch = Scratch::new("state-second");
         let first = StateDir::take(&scratch.path().join("deep/er")).unwrap();
         let second = StateDir::take(first.path()).unwrap_err().to_string();
-        assert!(second.contains(&format!("process {}", std::process::id())), "{second}");
+        assert!(
+            second.contains(&format!("process {}", std::process::id())),
+            "{second}"
+        );
         let path = first.path().to_owned();
         drop(first);
         StateDir::take(&path).unwrap();
@@ -146,9 +173,15 @@ mod tests {
         let scratch = Scratch::new("state-stale");
         let folder = StateDir::take(scratch.path()).unwrap();
         let alive = folder.open_socket().unwrap();
-        let mode = fs::metadata(socket_path(folder.path())).unwrap().permissions().mode();
+        let mode = fs::metadata(socket_path(folder.path()))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o660);
-        assert!(matches!(folder.open_socket(), Err(StateDirError::Taken { .. })));
+        assert!(matches!(
+            folder.open_socket(),
+            Err(StateDirError::Taken { .. })
+        ));
         drop(alive);
         folder.open_socket().unwrap();
     }
@@ -158,8 +191,14 @@ mod tests {
         let scratch = Scratch::new("state-file");
         let folder = StateDir::take(scratch.path()).unwrap();
         fs::write(socket_path(folder.path()), "precious").unwrap();
-        assert!(matches!(folder.open_socket(), Err(StateDirError::NoSocket { .. })));
-        assert_eq!(fs::read_to_string(socket_path(folder.path())).unwrap(), "precious");
+        assert!(matches!(
+            folder.open_socket(),
+            Err(StateDirError::NoSocket { .. })
+        ));
+        assert_eq!(
+            fs::read_to_string(socket_path(folder.path())).unwrap(),
+            "precious"
+        );
     }
 
     #[test]
