@@ -75,6 +75,23 @@ pub const CONTACTS_PER_AOR_MAX: usize = 32;
 /// Most branches of one forked request.
 pub const BRANCHES_MAX: usize = CONTACTS_PER_AOR_MAX;
 
+/// Branches that a shard's tables hold per live transaction: most requests have one, a forked one
+/// has several.
+pub const BRANCHES_PER_REQUEST: u32 = 2;
+
+/// Routes followed one after another before a number or address of record is given up: a route
+/// may lead to an address of record whose domain has a route for it.
+pub const ROUTE_ROUNDS_MAX: u8 = 4;
+
+/// Targets of one trunk that one call may try.
+pub const TRUNK_TARGETS_MAX: usize = 64;
+
+/// How long a trunk target that failed is passed over, in milliseconds.
+pub const TARGET_DOWN_MS: u64 = 10_000;
+
+/// CANCELs that one shard may have on offer to the others at a time.
+pub const CANCEL_QUESTIONS_MAX: u32 = 256;
+
 /// Longest user part that carries a Record-Route token, in characters.
 pub const ROUTE_TOKEN_CHARS_MAX: usize = 96;
 
@@ -149,6 +166,17 @@ pub const PUBLISH_MS: u64 = 10;
 /// Timers run in one turn.
 pub const TURN_TIMERS_MAX: usize = 256;
 
+/// Finished transactions ended by one timer. At one tick of 10 ms each, this is 102 400 in a
+/// second; what a shard finishes beyond that waits, and is evicted when its table is full.
+pub const ABSORBERS_PER_TIMER_MAX: usize = 1024;
+
+/// Finished transactions given up at once when the message arena has no room for a live one.
+pub const ABSORBERS_EVICTED_MAX: usize = 16;
+
+/// Client transactions looked at for one ICMP error; those on its flow are ended, others only
+/// share its place in the index.
+pub const FLOW_CLIENTS_SCANNED_MAX: usize = 1024;
+
 /// RFC 3261 §17.1.1.1: T1, the round-trip estimate, in milliseconds.
 pub const T1_MS: u64 = 500;
 
@@ -171,6 +199,7 @@ const _: () = assert!(SUBMISSION_BYTES_MAX >= 2 * DATAGRAM_BYTES_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 1 << 15);
 const _: () = assert!(OUTBOX_ACTIONS_MAX < SHARD_HANDOVERS_MAX);
 const _: () = assert!(SHARD_QUEUE_MAX <= u16::MAX as usize);
+const _: () = assert!(BRANCHES_MAX <= FLOW_CLIENTS_SCANNED_MAX);
 const _: () = assert!(CONTACTS_PER_AOR_MAX <= BRANCHES_MAX);
 const _: () = assert!(USERNAME_CHARS_MAX <= AOR_USER_BYTES_MAX);
 const _: () = assert!(ROUTE_PREFIX_BYTES_MAX < u128::BITS as usize);

@@ -23,6 +23,8 @@ mod registrar;
 mod reply;
 mod settings;
 mod slab;
+#[cfg(test)]
+mod testing;
 mod time;
 mod token;
 mod transaction;
