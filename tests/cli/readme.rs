@@ -20,6 +20,13 @@ fn free_port() -> u16 {
     socket.local_addr().unwrap().port()
 }
 
+/// A free port of four digits: sipsak 0.9.8 cuts longer ones in the URI it sends.
+fn short_port() -> u16 {
+    let start = 6000 + (std::process::id() % 3000) as u16;
+    let is_free = |port: &u16| std::net::UdpSocket::bind(("127.0.0.1", *port)).is_ok();
+    (start..9999).find(is_free).unwrap()
+}
+
 fn require(tool: &str, package: &str) {
     let found = Command::new("sh")
         .args(["-c", &format!("command -v {tool}")])
@@ -84,7 +91,8 @@ fn every_command_of_the_readme_does_what_it_says() {
     let scratch = Scratch::new("readme");
     let tenants = format!("bootstrap.tenants={root}/configs/demo-tenants.toml");
     let dev = std::fs::read_to_string(format!("{root}/configs/dev.toml")).unwrap();
-    let edge = Edge::start(&scratch, &dev, &[&tenants]);
+    let listen = format!("listen.udp=127.0.0.1:{}", short_port());
+    let edge = Edge::start(&scratch, &dev, &[&tenants, &listen]);
     let stand = Stand::new(&edge, &scratch);
 
     let blocks = blocks();
