@@ -269,9 +269,14 @@ fn shard_stats(shard: u8, snapshot: &Snapshot) -> ShardStats {
     let malformed = Reason::ALL
         .iter()
         .map(|&reason| (reason, snapshot.malformed(reason)));
-    let fields = crate::shard::Stats::FIELDS
-        .iter()
-        .map(|(name, _)| (*name).to_owned());
+    let fields = crate::shard::Stats::FIELDS.iter().map(|(name, _)| *name);
+    let (mut reactor, mut tables) = (Numbers::new(), Numbers::new());
+    for (name, number) in fields.zip(snapshot.stats.to_array()) {
+        match name.strip_prefix("table_") {
+            Some(table) => tables.insert(table.to_owned(), number),
+            None => reactor.insert(name.to_owned(), number),
+        };
+    }
     ShardStats {
         shard: Some(shard),
         counters: counters
@@ -281,8 +286,8 @@ fn shard_stats(shard: u8, snapshot: &Snapshot) -> ShardStats {
             .filter(|(_, count)| *count > 0)
             .map(|(reason, count)| (reason.name().to_owned(), count))
             .collect(),
-        reactor: fields.zip(snapshot.stats.to_array()).collect(),
-        tables: Numbers::new(),
+        reactor,
+        tables,
     }
 }
 

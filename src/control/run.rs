@@ -15,16 +15,11 @@ use super::tenants::{self, Tenants};
 use super::view::Ready;
 use super::{api, keys, log, output};
 use crate::config::{Config, Io};
-use crate::limits;
 use crate::shard::Listeners;
 use crate::sip::Command;
 
 /// How often a drain looks whether anything is still in progress.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
-
-/// With nothing sent or received for so long, nothing is in progress: longer than T1, so that a
-/// request that waits for its first retransmission is seen.
-const DRAIN_QUIET: Duration = Duration::from_millis(2 * limits::T1_MS);
 
 /// Errors as lines for the operator.
 type Errors = Vec<String>;
@@ -216,16 +211,12 @@ async fn supervise(
     edge.shards.tell_all(&Command::Drain);
     let drained = async {
         let deadline = Instant::now() + bound;
-        let (mut seen, mut quiet) = (edge.shards.datagrams(), Duration::ZERO);
-        while Instant::now() < deadline && quiet < DRAIN_QUIET {
+        // The first look comes after every shard has taken the command and published since.
+        loop {
             tokio::time::sleep(DRAIN_POLL).await;
-            let now = edge.shards.datagrams();
-            quiet = if now == seen {
-                quiet + DRAIN_POLL
-            } else {
-                Duration::ZERO
-            };
-            seen = now;
+            if Instant::now() >= deadline || edge.shards.in_progress() == 0 {
+                return;
+            }
         }
     };
     tokio::pin!(drained);

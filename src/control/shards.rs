@@ -182,12 +182,13 @@ impl Shards {
         self.with(|runtime| runtime.snapshot(shard)).ok()
     }
 
-    /// Datagrams sent and received so far, all shards together.
-    pub(super) fn datagrams(&self) -> u64 {
+    /// Transactions and proxied requests in progress, all shards together.
+    pub(super) fn in_progress(&self) -> u64 {
         let snapshots = (0..self.count).filter_map(|shard| self.snapshot(ShardId(shard)));
-        snapshots
-            .map(|snapshot| snapshot.stats.received + snapshot.stats.sent)
-            .sum()
+        let live = |stats: crate::shard::Stats| {
+            stats.server_transactions + stats.client_transactions + stats.requests
+        };
+        snapshots.map(|snapshot| live(snapshot.stats)).sum()
     }
 
     /// Stops the shards and waits for them.

@@ -1,5 +1,6 @@
 //! An edge as a child process with a folder and a free port of its own, and a phone to try it.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
@@ -251,6 +252,8 @@ impl Drop for Edge {
 pub struct Phone {
     socket: UdpSocket,
     edge: String,
+    /// The request or response received last.
+    last: RefCell<String>,
 }
 
 impl Phone {
@@ -259,6 +262,7 @@ impl Phone {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
             socket,
+            last: RefCell::default(),
             edge: edge.ready["udp"][0].as_str().unwrap().to_owned(),
         }
     }
@@ -267,12 +271,74 @@ impl Phone {
         self.socket.local_addr().unwrap().to_string()
     }
 
+    fn send(&self, message: &str) {
+        self.socket.send_to(message.as_bytes(), &self.edge).unwrap();
+    }
+
+    /// The next message that begins so; others before it are passed over.
+    pub fn receive(&self, beginning: &str) -> String {
+        let mut octets = [0; 65_536];
+        loop {
+            let (length, from) = self.socket.recv_from(&mut octets).unwrap_or_else(|error| {
+                panic!("no {beginning:?}: {error}; last: {}", self.last.borrow())
+            });
+            assert_eq!(from.to_string(), self.edge);
+            let message = String::from_utf8(octets[..length].to_vec()).unwrap();
+            self.last.replace(message.clone());
+            if message.starts_with(beginning) {
+                return message;
+            }
+        }
+    }
+
     fn exchange(&self, request: &str) -> String {
-        self.socket.send_to(request.as_bytes(), &self.edge).unwrap();
-        let mut answer = [0; 65_536];
-        let (length, from) = self.socket.recv_from(&mut answer).unwrap();
-        assert_eq!(from.to_string(), self.edge);
-        String::from_utf8(answer[..length].to_vec()).unwrap()
+        self.send(request);
+        self.receive("SIP/2.0 ")
+    }
+
+    /// Calls an address of record.
+    pub fn invite(&self, aor: &str) {
+        let head = self.head("INVITE", &format!("sip:{aor}"), aor, 1);
+        let contact = self.address();
+        self.send(&format!(
+            "{head}Contact: <sip:bob@{contact}>\r\nContent-Length: 0\r\n\r\n"
+        ));
+    }
+
+    /// Sends the ACK for a final response that refused the call.
+    pub fn acknowledge(&self, aor: &str) {
+        let last = self.last.borrow();
+        let to = last.lines().find(|line| line.starts_with("To: ")).unwrap();
+        let head = self.head("INVITE", &format!("sip:{aor}"), aor, 1);
+        let head = head
+            .replacen("INVITE ", "ACK ", 1)
+            .replace("CSeq: 1 INVITE", "CSeq: 1 ACK");
+        let ours = head.lines().find(|line| line.starts_with("To: ")).unwrap();
+        self.send(&format!(
+            "{}Content-Length: 0\r\n\r\n",
+            head.replace(ours, to)
+        ));
+    }
+
+    /// Answers the request received last.
+    pub fn answer_last(&self, status: &str) {
+        let request = self.last.borrow();
+        let kept = ["Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:"];
+        let copied: Vec<_> = request
+            .lines()
+            .filter(|line| kept.iter().any(|name| line.starts_with(name)))
+            .map(|line| {
+                if line.starts_with("To:") {
+                    format!("{line};tag=a")
+                } else {
+                    line.into()
+                }
+            })
+            .collect();
+        let headers = copied.join("\r\n");
+        self.send(&format!(
+            "SIP/2.0 {status}\r\n{headers}\r\nContent-Length: 0\r\n\r\n"
+        ));
     }
 
     fn head(&self, method: &str, uri: &str, user: &str, number: u32) -> String {
