@@ -9,8 +9,8 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 /// Most header fields indexed in one message; one more is refused with 513.
 pub const HEADERS_MAX: usize = 128;
 
-/// Longest header field taken, folds included, in octets: room for an Identity header with a
-/// certificate chain reference; one longer is refused with 513.
+/// Longest header field taken, folds included, in octets: room for an Identity header
+/// (RFC 8224) with a long passport; one longer is refused with 400.
 pub const HEADER_FIELD_BYTES_MAX: usize = 16_384;
 
 /// Most parameters of one header field value or URI.

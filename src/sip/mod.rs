@@ -32,6 +32,8 @@ mod turn;
 mod usage;
 mod wheel;
 
+#[doc(hidden)]
+pub use auth::DigestMeasure;
 pub use buffers::{BufferId, Buffers};
 pub use command::{BindingFilter, BindingRow, Command, Report};
 pub use counters::{Counter, Counters, Disposition};

@@ -9,7 +9,7 @@ mod identity;
 mod refuse;
 
 pub(crate) use identity::removes_identity;
-pub(crate) use refuse::refuse;
+pub(crate) use refuse::{answer_stranger, refuse};
 
 use super::auth::{Authenticator, Verdict};
 use super::rate::Sources;
@@ -25,7 +25,7 @@ use crate::wire::{
 
 /// Option tags of Require that the edge fulfils where it is the user agent server: in REGISTER
 /// and in OPTIONS to itself.
-const REQUIRE_SUPPORTED: [&str; 3] = ["path", "outbound", "gruu"];
+const REQUIRE_SUPPORTED: [&str; 2] = ["path", "outbound"];
 
 /// A refusal, to be answered statelessly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +91,11 @@ pub(crate) fn check_basics(turn: &mut Turn<'_>, message: Message<'_>) -> Result<
     if message.max_forwards() == Some(0) && !is_for_us(turn.tables, turn.settings, line, &uri) {
         return Err(Refusal::Status(483, Counter::RefusedTooManyHops));
     }
-    if unsupported(turn.tables, turn.settings, message)
-        .next()
-        .is_some()
+    let asks = |name| message.header(name).is_some();
+    if (asks(HeaderName::ProxyRequire) || asks(HeaderName::Require))
+        && unsupported(turn.tables, turn.settings, message)
+            .next()
+            .is_some()
     {
         return Err(Refusal::BadExtension);
     }

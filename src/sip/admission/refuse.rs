@@ -5,8 +5,8 @@ use super::{Refusal, unsupported};
 use crate::sip::auth::Authenticator;
 use crate::sip::rate::Sources;
 use crate::sip::turn::Turn;
-use crate::sip::{Arrival, Counter, Disposition, Flow, reply};
-use crate::tenant::Domain;
+use crate::sip::{Arrival, Counter, Disposition, Flow, Settings, reply};
+use crate::tenant::{Domain, Tables};
 use crate::wire::{HeaderName, Message, Method, Uri, Writer};
 
 /// Answers a refusal and counts it. An ACK is never answered (RFC 3261 §17.1.1.3), and a source
@@ -34,37 +34,65 @@ pub(crate) fn refuse(
             turn.counters.add(Counter::RefusedExtension);
             (420, None)
         }
-        Refusal::Challenge { status, domain, .. } => match tables.domain(domain) {
-            Some(domain) => (status, Some(domain)),
-            // The domain was there a moment ago, in the same turn's tables.
-            None => return Disposition::Dropped(Counter::DroppedStranger),
-        },
+        Refusal::Challenge { status, domain, .. } => (status, tables.domain(domain)),
     };
     let source = arrival.flow.peer();
-    let now = turn.now.time;
-    let is_trunk = tables.is_trunk_source(source.socket_addr());
-    let bytes = message.bytes().len();
-    let is_charged = is_failure(refusal) && !is_trunk && !is_listed(turn, arrival, message, domain);
-    if !is_charged {
-        sources.on_request(now, source, bytes);
-    } else if !sources.try_request(now, turn.settings, source, bytes) {
+    let now = turn.now;
+    let is_charged = is_failure(refusal)
+        && !tables.is_trunk_source(source.socket_addr())
+        && !is_listed(turn, arrival, message, domain);
+    if is_charged && !sources.try_request(now.time, turn.settings, source) {
         return Disposition::Dropped(Counter::DroppedSourceBudget);
     }
-    let Some(length) = write(
-        turn,
-        authenticator,
-        arrival,
-        message,
-        refusal,
-        status,
-        domain,
-    ) else {
+    let (shard, settings) = (turn.shard, turn.settings);
+    let extra = |out: &mut Writer<'_>| match (refusal, domain) {
+        (Refusal::Challenge { stale, .. }, Some(domain)) => {
+            authenticator
+                .write_challenges(now, shard, settings, arrival, domain, status, stale, out);
+        }
+        (Refusal::BadExtension, _) => write_unsupported(tables, settings, message, out),
+        (Refusal::Status(status, counter), _) => {
+            write_hints(settings, arrival, status, counter, out);
+        }
+        (Refusal::Challenge { .. } | Refusal::Drop(_), _) => {}
+    };
+    let disposition = answer_stranger(turn, sources, arrival, message, status, extra);
+    if disposition == Disposition::Answered
+        && let Refusal::Challenge { stale, .. } = refusal
+    {
+        turn.counters.add(Counter::Challenges);
+        if stale {
+            turn.counters.add(Counter::ChallengesStale);
+        } else if is_charged && !has_credentials(message) {
+            sources.on_challenged(now.time, source);
+        }
+    }
+    disposition
+}
+
+/// Answers `message` with `status`, unless that is more than its source may be sent: an answer
+/// where nobody was authenticated, as to OPTIONS for this node. `extra` writes further header
+/// lines. One packet answers one packet.
+pub(crate) fn answer_stranger(
+    turn: &mut Turn<'_>,
+    sources: &mut Sources,
+    arrival: Arrival,
+    message: Message<'_>,
+    status: u16,
+    extra: impl FnOnce(&mut Writer<'_>),
+) -> Disposition {
+    let source = arrival.flow.peer();
+    let Some(length) = reply::write(turn, arrival, message, status, extra, b"") else {
         return Disposition::Dropped(Counter::DroppedNoRoom);
     };
-    // A connection's handshake is proof that the source is where it says.
     let may_answer = match arrival.flow {
+        // A connection's handshake is proof that the source is where it says.
         Flow::Stream { .. } => true,
-        Flow::Udp { .. } => is_trunk || sources.try_answer(now, turn.settings, source, length),
+        Flow::Udp { .. } => {
+            sources.on_request(turn.now.time, source, message.bytes().len());
+            turn.tables.is_trunk_source(source.socket_addr())
+                || sources.try_answer(turn.now.time, turn.settings, source, length)
+        }
     };
     if !may_answer {
         return Disposition::Dropped(Counter::DroppedAmplification);
@@ -74,14 +102,6 @@ pub(crate) fn refuse(
         .send_written(reply::reply_flow(arrival, message), length)
     {
         return Disposition::Dropped(Counter::DroppedNoRoom);
-    }
-    if let Refusal::Challenge { stale, .. } = refusal {
-        turn.counters.add(Counter::Challenges);
-        if stale {
-            turn.counters.add(Counter::ChallengesStale);
-        } else if is_charged && !has_credentials(message) {
-            sources.on_challenged(now, source);
-        }
     }
     Disposition::Answered
 }
@@ -118,13 +138,10 @@ fn is_listed(
         let uri = Uri::parse(message.request_line()?.uri).ok()?;
         super::domain_of(turn.tables, uri.host)
     };
-    challenger.or_else(named).is_some_and(|domain| {
-        !domain.call_acls.is_empty()
-            && turn
-                .tables
-                .acl()
-                .admits(arrival.flow.peer().ip(), &domain.call_acls)
-    })
+    let source = arrival.flow.peer().ip();
+    challenger
+        .or_else(named)
+        .is_some_and(|domain| turn.tables.acl().admits(source, &domain.call_acls))
 }
 
 fn has_credentials(message: Message<'_>) -> bool {
@@ -132,48 +149,33 @@ fn has_credentials(message: Message<'_>) -> bool {
         || message.header(HeaderName::ProxyAuthorization).is_some()
 }
 
-/// Writes the answer behind what lies in the outbox; its length, or `None` without room.
-fn write(
-    turn: &mut Turn<'_>,
-    authenticator: &mut Authenticator,
+/// Writes what helps a client to do better.
+fn write_hints(
+    settings: &Settings,
     arrival: Arrival,
-    message: Message<'_>,
-    refusal: Refusal,
     status: u16,
-    domain: Option<&Domain>,
-) -> Option<usize> {
-    let (now, shard, settings) = (turn.now, turn.shard, turn.settings);
-    let tables = turn.tables;
-    let extra = |out: &mut Writer<'_>| match refusal {
-        Refusal::Challenge { stale, .. } => {
-            if let Some(domain) = domain {
-                authenticator
-                    .write_challenges(now, shard, settings, arrival, domain, status, stale, out);
-            }
-        }
-        Refusal::BadExtension => write_unsupported(tables, settings, message, out),
-        // RFC 3261 §21.5.4: says when the node expects to be able again.
-        Refusal::Status(503, _) => {
-            out.put(b"Retry-After: ");
-            out.put_decimal(settings.retry_after_s.into());
-            out.put(b"\r\n");
-        }
+    counter: Counter,
+    out: &mut Writer<'_>,
+) {
+    if status == 503 {
+        // RFC 3261 §21.5.4: when the node expects to be able again.
+        out.put(b"Retry-After: ");
+        out.put_decimal(settings.retry_after_s.into());
+        out.put(b"\r\n");
+    }
+    if counter == Counter::RefusedIdentity {
         // Only who has verified credentials gets this far, so nothing is given away.
-        Refusal::Status(403, Counter::RefusedIdentity) => {
-            out.put(b"Warning: 399 ");
-            let listener = &settings.listeners[usize::from(arrival.flow.listener().0)];
-            out.put(listener.sent_by.as_bytes());
-            out.put(b" \"The name in the request is not that of the credentials\"\r\n");
-        }
-        Refusal::Status(..) | Refusal::Drop(_) => {}
-    };
-    reply::write(turn, arrival, message, status, extra, b"")
+        out.put(b"Warning: 399 ");
+        let listener = &settings.listeners[usize::from(arrival.flow.listener().0)];
+        out.put(listener.sent_by.as_bytes());
+        out.put(b" \"The name in the request is not that of the credentials\"\r\n");
+    }
 }
 
 /// RFC 3261 §8.2.2.3: Unsupported lists the option tags that were not understood.
 fn write_unsupported(
-    tables: &crate::tenant::Tables,
-    settings: &crate::sip::Settings,
+    tables: &Tables,
+    settings: &Settings,
     message: Message<'_>,
     out: &mut Writer<'_>,
 ) {

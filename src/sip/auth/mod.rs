@@ -4,6 +4,7 @@
 //! for what: that is `admission`'s and `registrar`'s. Implements RFC 2617 §3.2, RFC 7616 §3,
 //! RFC 8760, RFC 3261 §22.
 
+mod measure;
 mod nonce;
 mod response;
 mod window;
@@ -17,6 +18,8 @@ use crate::wire::{Credentials, DigestAlgorithm, HeaderName, Message, Uri, Writer
 use nonce::{Mint, Nonce};
 use response::{Checker, Question};
 use window::{Count, NonceCounts};
+
+pub use measure::DigestMeasure;
 
 /// Longest user name that may have a credential, un-escaped, in octets.
 const USERNAME_BYTES_MAX: usize = limits::AOR_USER_BYTES_MAX;
@@ -90,16 +93,12 @@ impl Authenticator {
         let credentials = match find(turn.settings, message, name, domain) {
             Found::Credentials(credentials) => credentials,
             Found::Nothing => return Verdict::Challenge { stale: false },
-            Found::Malformed => {
-                turn.counters.add(Counter::AuthMalformed);
-                return Verdict::Malformed;
-            }
+            Found::Malformed => return Verdict::Malformed,
         };
         let Some(nonce) = self.mint.read(credentials.nonce) else {
             return Verdict::Challenge { stale: false };
         };
         let Some((question, nc)) = question(turn.settings, message, domain, &credentials) else {
-            turn.counters.add(Counter::AuthMalformed);
             return Verdict::Malformed;
         };
         let mut user = [0; USERNAME_BYTES_MAX];
@@ -228,7 +227,7 @@ impl Authenticator {
 
 /// True when the value of an Authorization or Proxy-Authorization header is meant for us: such
 /// credentials are not passed on. What can not be read is not ours.
-pub(crate) fn is_for_us(settings: &Settings, value: &[u8]) -> bool {
+pub(crate) fn credentials_are_ours(settings: &Settings, value: &[u8]) -> bool {
     matches!(Credentials::parse(value), Ok(Some(found)) if is_our_realm(settings, &found))
 }
 

@@ -111,7 +111,7 @@ impl Mint {
         // More than 2^24 nonces in a second run into the next one; ids still only rise.
         self.id_last = (self.id_last + 1).max(first_id_of(now));
         let mut octets = [0; NONCE_BYTES];
-        octets[0] = VERSION << 6 | (shard.0 & 0x3F);
+        octets[0] = (VERSION << 6) | (shard.0 & 0x3F);
         octets[1..5].copy_from_slice(&self.incarnation.to_be_bytes());
         octets[5..12].copy_from_slice(&self.id_last.to_be_bytes()[1..]);
         octets[12..16].copy_from_slice(&self.bind(source, self.id_last).to_be_bytes());

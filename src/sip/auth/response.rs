@@ -147,7 +147,7 @@ fn read_hex(text: &[u8], out: &mut [u8]) -> Option<()> {
     for (pair, octet) in text.chunks_exact(2).zip(out) {
         let high = char::from(pair[0]).to_digit(16)?;
         let low = char::from(pair[1]).to_digit(16)?;
-        *octet = (high << 4 | low) as u8;
+        *octet = ((high << 4) | low) as u8;
     }
     Some(())
 }

@@ -295,7 +295,6 @@ fn the_uri_may_name_the_target_the_domain_or_this_node_and_nothing_else() {
             assert_eq!(verdict, Verdict::Malformed, "{uri}");
         }
     }
-    assert_eq!(fixture.world.count(Counter::AuthMalformed), 5);
 }
 
 #[test]
@@ -446,16 +445,16 @@ fn credentials_for_other_realms_are_passed_over() {
     let elsewhere = format!("Authorization: {ours}\r\n");
     assert_eq!(fixture.verify_lines(PHONE, "INVITE", URI, &elsewhere), NEW);
     let settings = &fixture.world.settings;
-    assert!(is_for_us(settings, ours.as_bytes()));
+    assert!(credentials_are_ours(settings, ours.as_bytes()));
     for other in [
         theirs.as_str(),
         "Basic YTpi",
         "Digest",
         "Digest realm=\"ringfence\"",
     ] {
-        assert!(!is_for_us(settings, other.as_bytes()), "{other}");
+        assert!(!credentials_are_ours(settings, other.as_bytes()), "{other}");
     }
-    assert!(is_for_us(
+    assert!(credentials_are_ours(
         settings,
         ours.replace("ringfence", "ring\\fence").as_bytes()
     ));
@@ -490,14 +489,11 @@ fn a_response_without_qop_or_with_another_is_asked_for_anew() {
     for value in [
         good.replace(", qop=auth", ""),
         good.replace("qop=auth", "qop=auth-int"),
+        good.replace("qop=auth", "qop=\"\""),
     ] {
         let line = format!("Proxy-Authorization: {value}\r\n");
         let verdict = fixture.verify_lines(PHONE, "INVITE", URI, &line);
-        // Without qop, cnonce and nc must not be there: the scanner may call that malformed.
-        assert!(
-            verdict == NEW || verdict == Verdict::Malformed,
-            "{verdict:?} {value}"
-        );
+        assert_eq!(verdict, NEW, "{value}");
     }
     let old = good
         .replace(", qop=auth", "")

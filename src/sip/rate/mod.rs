@@ -65,24 +65,19 @@ impl Sources {
         }
     }
 
-    /// Takes one unauthenticated or failed request of `bytes` octets from the budget of `source`,
-    /// and adds the octets to what it may be sent. False when the budget is spent: drop the
-    /// request. Called by `admission::refuse` for every refusal: a request that is admitted costs
-    /// nothing.
+    /// Takes one unauthenticated or failed request from the budget of `source`. False when the
+    /// budget is spent: drop the request. Called by `admission::refuse`: a request that is
+    /// admitted costs nothing.
     pub(crate) fn try_request(
         &mut self,
         now: Time,
         settings: &Settings,
         source: SourceAddr,
-        bytes: usize,
     ) -> bool {
-        let entry = self.entry(now, source);
-        entry.add_credit(now, bytes);
-        entry.try_spend(now, settings)
+        self.entry(now, source).try_spend(now, settings)
     }
 
-    /// Adds `bytes` octets to what `source` may be sent, without a charge: for a request that is
-    /// answered without being held against its source.
+    /// `source` sent a request of `bytes` octets: it may be sent as many.
     pub(crate) fn on_request(&mut self, now: Time, source: SourceAddr, bytes: usize) {
         self.entry(now, source).add_credit(now, bytes);
     }

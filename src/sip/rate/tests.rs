@@ -43,7 +43,7 @@ fn a_source_at_exactly_the_sustained_rate_is_never_refused() {
             // The sent-th request of an ideal clock, not a sum of rounded intervals.
             let now = Time(1_000_000_000 + sent * 1_000_000_000 / u64::from(rate));
             assert!(
-                sources.try_request(now, &settings, peer, 500),
+                sources.try_request(now, &settings, peer),
                 "request {sent} at {rate}/s"
             );
         }
@@ -59,7 +59,7 @@ fn above_the_sustained_rate_exactly_the_excess_is_refused() {
     // 1000 per second for 10 s.
     for sent in 0..10_000u64 {
         let now = ms(1000 + sent);
-        taken += u32::from(sources.try_request(now, &settings, peer, 500));
+        taken += u32::from(sources.try_request(now, &settings, peer));
     }
     // The burst, and 100/s for the 9.999 s that follow its first request.
     assert_eq!(taken, 20 + 999);
@@ -71,21 +71,21 @@ fn a_burst_is_taken_whole_and_not_one_more() {
     let mut sources = Sources::new(16, HASH_KEY);
     let peer = source("192.0.2.1:5060");
     for _ in 0..50 {
-        assert!(sources.try_request(ms(5), &settings, peer, 500));
+        assert!(sources.try_request(ms(5), &settings, peer));
     }
-    assert!(!sources.try_request(ms(5), &settings, peer, 500));
-    assert!(!sources.try_request(ms(104), &settings, peer, 500));
+    assert!(!sources.try_request(ms(5), &settings, peer));
+    assert!(!sources.try_request(ms(104), &settings, peer));
     assert!(
-        sources.try_request(ms(105), &settings, peer, 500),
+        sources.try_request(ms(105), &settings, peer),
         "one per 100 ms comes back"
     );
-    assert!(!sources.try_request(ms(105), &settings, peer, 500));
+    assert!(!sources.try_request(ms(105), &settings, peer));
     let later = ms(60_000);
     for _ in 0..50 {
-        assert!(sources.try_request(later, &settings, peer, 500));
+        assert!(sources.try_request(later, &settings, peer));
     }
     assert!(
-        !sources.try_request(later, &settings, peer, 500),
+        !sources.try_request(later, &settings, peer),
         "a pause earns no more than a burst"
     );
 }
@@ -95,8 +95,8 @@ fn ipv4_is_counted_by_address_and_ipv6_by_64_whatever_the_port() {
     let settings = settings(1, 1);
     let same = |first: &str, second: &str| {
         let mut sources = Sources::new(1024, HASH_KEY);
-        assert!(sources.try_request(ms(1), &settings, source(first), 1));
-        !sources.try_request(ms(1), &settings, source(second), 1)
+        assert!(sources.try_request(ms(1), &settings, source(first)));
+        !sources.try_request(ms(1), &settings, source(second))
     };
     assert!(same("192.0.2.1:5060", "192.0.2.1:1"));
     assert!(same("192.0.2.1:5060", "[::ffff:192.0.2.1]:1"));
@@ -116,7 +116,7 @@ fn twenty_thousand_phones_behind_one_address_register_through_a_small_budget() {
     // No time passes: only what is given back lets them through, thirty at a time.
     for _ in 0..20_000 / 20 {
         for _ in 0..20 {
-            assert!(sources.try_request(now, &settings, peer, 500));
+            assert!(sources.try_request(now, &settings, peer));
             sources.on_challenged(now, peer);
         }
         for _ in 0..20 {
@@ -133,7 +133,7 @@ fn wrong_answers_are_not_given_back_by_right_ones() {
     let mut guesses = 0;
     for _ in 0..100 {
         // A guess, charged and not a challenge to a plain request; then a right answer.
-        guesses += u32::from(sources.try_request(ms(1), &settings, peer, 500));
+        guesses += u32::from(sources.try_request(ms(1), &settings, peer));
         sources.on_proved(ms(1), &settings, peer);
     }
     assert_eq!(guesses, 10);
@@ -144,7 +144,7 @@ fn an_unproven_source_is_sent_what_it_sent_and_the_allowance_in_a_second() {
     let settings = settings(1000, 1000);
     let mut sources = Sources::new(16, HASH_KEY);
     let peer = source("192.0.2.1:5060");
-    assert!(sources.try_request(ms(10_000), &settings, peer, 300));
+    sources.on_request(ms(10_000), peer, 300);
     assert!(sources.try_answer(ms(10_000), &settings, peer, 4396));
     assert!(!sources.try_answer(ms(10_999), &settings, peer, 1));
     sources.on_request(ms(10_999), peer, 100);
@@ -156,6 +156,32 @@ fn an_unproven_source_is_sent_what_it_sent_and_the_allowance_in_a_second() {
     );
     assert!(!sources.try_answer(ms(11_000), &settings, peer, 1));
     assert!(!sources.try_answer(ms(12_000), &settings, peer, usize::MAX));
+}
+
+proptest! {
+    #[test]
+    fn no_second_sends_more_than_it_received_and_the_allowance(
+        events in prop::collection::vec((0u64..700, any::<bool>(), 1usize..2000), 1..200),
+    ) {
+        let settings = Settings { source_allowance_bytes: 1000, ..settings(1, 1) };
+        let mut sources = Sources::new(16, HASH_KEY);
+        let peer = source("192.0.2.1:5060");
+        let mut now_ms = 5_000;
+        // Octets in and out by second.
+        let mut sums = std::collections::BTreeMap::<u64, (usize, usize)>::new();
+        for (gap, is_request, bytes) in events {
+            now_ms += gap;
+            let (received, sent) = sums.entry(now_ms / 1000).or_default();
+            if is_request {
+                sources.on_request(ms(now_ms), peer, bytes);
+                *received += bytes;
+            } else {
+                let fits = *sent + bytes <= *received + 1000;
+                prop_assert_eq!(sources.try_answer(ms(now_ms), &settings, peer, bytes), fits);
+                *sent += if fits { bytes } else { 0 };
+            }
+        }
+    }
 }
 
 #[test]
@@ -188,7 +214,7 @@ fn a_flood_of_forged_sources_leaves_proved_ones_in_place() {
         sources.on_proved(ms(1), &settings, *phone);
     }
     for forged in 0..100_000 {
-        sources.try_request(ms(2), &settings, numbered(0xC000_0000 + forged), 500);
+        sources.try_request(ms(2), &settings, numbered(0xC000_0000 + forged));
     }
     assert!(phones.iter().all(|phone| sources.is_proved(ms(3), *phone)));
 }
@@ -199,15 +225,15 @@ fn a_displaced_source_comes_back_with_a_whole_budget_and_without_proof() {
     let mut sources = Sources::new(2, HASH_KEY);
     let [first, second, third] = [1, 2, 3].map(numbered);
     sources.on_proved(ms(1), &settings, first);
-    assert!(sources.try_request(ms(1), &settings, second, 1));
-    assert!(!sources.try_request(ms(1), &settings, second, 1));
+    assert!(sources.try_request(ms(1), &settings, second));
+    assert!(!sources.try_request(ms(1), &settings, second));
     assert!(
-        sources.try_request(ms(2), &settings, third, 1),
+        sources.try_request(ms(2), &settings, third),
         "displaces the one without proof"
     );
     assert!(sources.is_proved(ms(2), first));
     assert!(
-        sources.try_request(ms(2), &settings, second, 1),
+        sources.try_request(ms(2), &settings, second),
         "is forgotten"
     );
     sources.on_proved(ms(3000), &settings, second);
@@ -240,7 +266,7 @@ proptest! {
             if granted {
                 tokens -= 1000;
             }
-            prop_assert_eq!(sources.try_request(ms(now_ms), &settings, peer, 1), granted);
+            prop_assert_eq!(sources.try_request(ms(now_ms), &settings, peer), granted);
         }
     }
 }
