@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::sip::{
-    Arrival, Command, Counters, Edge, Flow, Now, Outbox, ShardId, ShardMessage, Time,
+    Arrival, Command, Counters, Edge, Flow, Now, Outbox, ShardId, ShardMessage, Time, Usage,
 };
 use crate::tenant::Tables;
 
@@ -41,6 +41,11 @@ pub trait Core {
 
     /// What happened so far.
     fn counters(&self) -> &Counters;
+
+    /// How full the tables are.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 }
 
 impl Core for Edge {
@@ -86,5 +91,9 @@ impl Core for Edge {
     #[inline]
     fn counters(&self) -> &Counters {
         Self::counters(self)
+    }
+
+    fn usage(&self) -> Usage {
+        Self::usage(self)
     }
 }

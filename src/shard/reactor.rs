@@ -323,6 +323,7 @@ impl<C: Core, B: Backend> Reactor<C, B> {
     }
 
     fn publish(&mut self, now: Now) {
+        self.stats.set_usage(self.core.usage());
         self.published_at = now.time;
         self.shared
             .published

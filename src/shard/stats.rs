@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sip::{Counter, Counters};
+use crate::sip::{Counter, Counters, Usage};
 use crate::wire::Reason;
 
 macro_rules! stats {
@@ -81,6 +81,30 @@ stats! {
     reports_lost = "reports_lost_total",
     /// Generation of the tenant tables in use.
     tables_generation = "tables_generation",
+    /// Bindings held.
+    bindings = "table_bindings",
+    /// Live server transactions.
+    server_transactions = "table_server_transactions",
+    /// Live client transactions.
+    client_transactions = "table_client_transactions",
+    /// Requests being proxied.
+    requests = "table_requests",
+    /// Finished transactions that still absorb retransmissions.
+    absorbers = "table_absorbers",
+    /// Octets of the arena for messages in use.
+    message_bytes = "table_message_bytes",
+}
+
+impl Stats {
+    /// Takes over how full the core's tables are.
+    pub(super) fn set_usage(&mut self, usage: Usage) {
+        self.bindings = usage.bindings.into();
+        self.server_transactions = usage.server_transactions.into();
+        self.client_transactions = usage.client_transactions.into();
+        self.requests = usage.requests.into();
+        self.absorbers = usage.absorbers.into();
+        self.message_bytes = usage.message_bytes as u64;
+    }
 }
 
 /// Numbers of one shard as the control side sees them.
