@@ -273,6 +273,29 @@ pub(crate) fn main() -> ExitCode {
             phones,
             called_port,
         } => mixed(common, phones, *called_port).map(|report| (report, common.json)),
+        Command::Compare {
+            edge,
+            kamailio,
+            peers,
+            rounds,
+            seconds,
+            core,
+            generator_core,
+            port,
+            io,
+        } => {
+            return compare(&compare::Options {
+                edge: edge.clone(),
+                kamailio: kamailio.clone(),
+                peers: peers.clone(),
+                rounds: *rounds,
+                seconds: *seconds,
+                core: *core,
+                generator_core: *generator_core,
+                port: *port,
+                io: io.clone(),
+            });
+        }
         Command::Sipp {
             edge,
             scenarios,

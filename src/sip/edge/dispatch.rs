@@ -379,9 +379,8 @@ impl Parts {
     ) -> Disposition {
         let source = arrival.flow.peer();
         let (now, settings) = (turn.now.time, turn.settings);
-        let length = message.bytes().len();
         if !turn.tables.is_trunk_source(source.socket_addr())
-            && !self.sources.try_request(now, settings, source, length)
+            && !self.sources.try_request(now, settings, source)
         {
             return Disposition::Dropped(Counter::DroppedSourceBudget);
         }
