@@ -1,6 +1,7 @@
 //! The turn of a shard: datagrams, timers, messages, commands, tables; then one exchange with the
 //! kernel.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub(super) struct Reactor<C, B> {
     /// Publications of tables seen.
     tables_seen: u64,
     /// Reports that the channel had no room for; no command is taken while there are any.
-    reports: Vec<Box<Report>>,
+    reports: VecDeque<Box<Report>>,
     /// True while commands may wait, or tables.
     control_rang: bool,
     published_at: Time,
@@ -84,8 +85,11 @@ impl<C: Core, B: Backend> Reactor<C, B> {
         meter: Meter,
     ) -> Self {
         post.fill();
-        let mut stats = Stats::default();
-        stats.tables_generation = shared.tables.current().generation;
+        let tables_generation = shared.tables.current().generation;
+        let stats = Stats {
+            tables_generation,
+            ..Stats::default()
+        };
         Self {
             core,
             backend,
@@ -97,7 +101,7 @@ impl<C: Core, B: Backend> Reactor<C, B> {
             meter,
             stats,
             tables_seen: 0,
-            reports: Vec::with_capacity(limits::OUTBOX_ACTIONS_MAX),
+            reports: VecDeque::with_capacity(limits::OUTBOX_ACTIONS_MAX),
             control_rang: true,
             published_at: Time(0),
         }
@@ -120,7 +124,12 @@ impl<C: Core, B: Backend> Reactor<C, B> {
                 self.spin.on_work();
             } else if self.spin.on_idle(before.time) && self.park(now) {
                 now = self.clock.now();
-                mark = self.read_meter(now);
+                mark = match self.meter {
+                    // The time asleep is no work.
+                    Meter::Monotonic => now.time.0,
+                    // Asleep no CPU is used; being woken and fetching what came is work.
+                    Meter::ThreadCpu => mark,
+                };
             }
             if now.time.since(self.published_at) >= Duration::from_millis(limits::PUBLISH_MS) {
                 self.publish(now);
@@ -279,12 +288,11 @@ impl<C: Core, B: Backend> Reactor<C, B> {
 
     /// Gives reports to the control side, as many as there is room for.
     fn flush_reports(&mut self) {
-        while !self.reports.is_empty() {
-            let report = self.reports.remove(0);
+        while let Some(report) = self.reports.pop_front() {
             match self.shared.reports.try_send((self.shared.shard, report)) {
                 Ok(()) => {}
                 Err(channel::TrySendError::Full((_, report))) => {
-                    self.reports.insert(0, report);
+                    self.reports.push_front(report);
                     break;
                 }
                 Err(channel::TrySendError::Disconnected(_)) => self.stats.reports_lost += 1,

@@ -1,6 +1,11 @@
 //! The reactor with real sockets: every test runs over io_uring and over recvmmsg/sendmmsg.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::field_reassign_with_default,
+    missing_docs,
+    reason = "a test"
+)]
 
 mod core;
 
@@ -431,10 +436,9 @@ fn tables_reach_every_shard_and_old_ones_are_freed_by_the_control_side(io: Io) {
     let runtime = start(io, &["127.0.0.1:0"], 2);
     let mut watches = Vec::new();
     for generation in 1..=20 {
-        let tables = Arc::new(Tables {
-            generation,
-            ..Tables::default()
-        });
+        let mut tables = Tables::default();
+        tables.generation = generation;
+        let tables = Arc::new(tables);
         watches.push(Arc::downgrade(&tables));
         let started = Instant::now();
         runtime.publish(tables);
