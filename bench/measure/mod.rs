@@ -56,6 +56,7 @@ fn config(io: Io, core: Option<usize>) -> Config {
         meter: Meter::ThreadCpu,
         origin: Origin::new(),
         tables: Arc::new(Tables::default()),
+        poison: Vec::new(),
     }
 }
 

@@ -41,11 +41,6 @@ impl TablesCell {
         self.publications.fetch_add(1, Ordering::Release);
     }
 
-    /// The current tables.
-    pub(super) fn current(&self) -> Arc<Tables> {
-        self.current.load_full()
-    }
-
     /// The current tables if they were published after publication `seen`, which is moved on.
     #[inline]
     pub(super) fn newer(&self, seen: &mut u64) -> Option<Arc<Tables>> {
