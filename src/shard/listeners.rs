@@ -21,7 +21,8 @@ pub struct Bind {
     pub address: SocketAddr,
 }
 
-/// `address`, or one address for each of this machine's where it is a wildcard, in order.
+/// `address`, or one address for each of this machine's where it is a wildcard, in order. An
+/// address that the machine gets later is not listened on before the next start.
 ///
 /// # Errors
 /// When the addresses of this machine can not be listed.

@@ -384,7 +384,7 @@ fn no_wake_is_lost_over_thousands_of_sleeps(io: Io) {
         );
     }
     wait_for(&runtime, 0, |now| {
-        now.stats.parks > 3_000 && now.stats.wakes > 1_000
+        now.stats.parks > 1_000 && now.stats.wakes > 500
     });
 }
 
