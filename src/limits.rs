@@ -9,8 +9,8 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 /// Most header fields indexed in one message; one more is refused with 513.
 pub const HEADERS_MAX: usize = 128;
 
-/// Longest header field taken, folds included, in octets: room for an Identity header with a
-/// certificate chain reference; one longer is refused with 513.
+/// Longest header field taken, folds included, in octets: room for an Identity header
+/// (RFC 8224) with a long passport; one longer is refused with 400.
 pub const HEADER_FIELD_BYTES_MAX: usize = 16_384;
 
 /// Most parameters of one header field value or URI.
@@ -28,6 +28,34 @@ pub const HOST_BYTES_MAX: usize = 253;
 
 /// Longest canonical address of record, `user@host`.
 pub const AOR_BYTES_MAX: usize = AOR_USER_BYTES_MAX + 1 + HOST_BYTES_MAX;
+
+/// Longest user name of a credential, in characters.
+pub const USERNAME_CHARS_MAX: usize = 32;
+
+/// Shortest password, in characters.
+pub const PASSWORD_CHARS_MIN: usize = 12;
+
+/// Longest password, in characters.
+pub const PASSWORD_CHARS_MAX: usize = 128;
+
+/// Longest name of an account, credential list or trunk, in characters.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// Longest name of an access control list, in characters.
+pub const ACL_NAME_CHARS_MAX: usize = 255;
+
+/// Longest prefix of a route, in octets; the table keeps the lengths in use as bits of a u128.
+pub const ROUTE_PREFIX_BYTES_MAX: usize = 64;
+
+/// Credentials of one node, all lists together; their names fit into a 4 GiB arena.
+pub const CREDENTIALS_MAX: usize = 16_000_000;
+
+/// Entries of all access control lists of one node.
+pub const ACL_ENTRIES_MAX: usize = 4_000_000;
+
+/// Routes of one node: numbers of at most `AOR_USER_BYTES_MAX` octets, each kept at most twice,
+/// fit into a 4 GiB arena.
+pub const ROUTES_MAX: usize = 4_000_000;
 
 /// Longest Contact URI that a binding may hold, in octets.
 pub const CONTACT_URI_BYTES_MAX: usize = 512;
@@ -147,6 +175,10 @@ const _: () = assert!(RECEIVE_BUFFERS <= TURN_COMPLETIONS_MAX);
 const _: () = assert!(OUTBOX_ACTIONS_MAX < SHARD_HANDOVERS_MAX);
 const _: () = assert!(SHARD_QUEUE_MAX <= u16::MAX as usize);
 const _: () = assert!(CONTACTS_PER_AOR_MAX <= BRANCHES_MAX);
+const _: () = assert!(USERNAME_CHARS_MAX <= AOR_USER_BYTES_MAX);
+const _: () = assert!(ROUTE_PREFIX_BYTES_MAX < u128::BITS as usize);
+const _: () = assert!(CREDENTIALS_MAX * USERNAME_CHARS_MAX <= u32::MAX as usize);
+const _: () = assert!(2 * ROUTES_MAX * AOR_USER_BYTES_MAX <= u32::MAX as usize);
 
 /// Sizes of one shard's tables, allocated and touched at start and never grown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -99,6 +99,14 @@ counters! {
     AuthRejected = "auth_rejected_total",
     /// Credentials refused: nonce count seen before.
     AuthReplayed = "auth_replayed_total",
+    /// Credentials refused: broken grammar, or made for another request.
+    AuthMalformed = "auth_malformed_total",
+    /// Nonces that were still good and left the nonce-count table for newer ones.
+    NoncesEvicted = "nonces_evicted_total",
+    /// Refused: a Request-URI that can not be read, or of a scheme that is not served.
+    RefusedUri = "refused_uri_total",
+    /// Refused: an extension is required that is not supported.
+    RefusedExtension = "refused_extension_total",
     /// Refused: no such domain.
     RefusedNoDomain = "refused_no_domain_total",
     /// Refused: source not in a mapped access control list, or nothing mapped.

@@ -115,8 +115,9 @@ reasons! {
     HeadTruncated "head_truncated" Status(400), Lost;
     /// More header fields than `limits::HEADERS_MAX`.
     HeadersTooMany "headers_too_many" Status(513), Lost;
-    /// A header field longer than `limits::HEADER_FIELD_BYTES_MAX`.
-    HeaderTooLong "header_too_long" Status(513), Lost;
+    /// A header field longer than `limits::HEADER_FIELD_BYTES_MAX`: the message may fit, the
+    /// field is what is wrong with it.
+    HeaderTooLong "header_too_long" Status(400), Lost;
     /// More octets than `limits::DATAGRAM_BYTES_MAX`.
     MessageTooLong "message_too_long" Status(513), Lost;
     /// No Via.
