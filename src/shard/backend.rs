@@ -54,6 +54,9 @@ pub(super) trait Backend {
     /// Sleeps until something arrives, the shard's event is signalled or the time is over.
     fn park(&mut self, timeout: Duration, stats: &mut Stats);
 
+    /// The sockets it reads and writes.
+    fn sockets(&self) -> &ShardSockets;
+
     /// Ends everything that is under way, so that the sockets are free when they are closed.
     fn close(&mut self);
 }

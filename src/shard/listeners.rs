@@ -80,6 +80,14 @@ impl ShardSockets {
         self.entries[index].1.as_fd()
     }
 
+    /// Datagrams that the kernel dropped at these sockets, for want of room in their buffers.
+    pub(super) fn dropped(&self) -> u64 {
+        let fds = (0..self.len()).map(|index| self.fd(index));
+        fds.filter_map(|fd| sys::dropped(fd).ok())
+            .map(u64::from)
+            .sum()
+    }
+
     /// The socket of a listener.
     #[inline]
     pub(super) fn index_of(&self, id: ListenerId) -> Option<usize> {

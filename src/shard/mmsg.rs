@@ -207,5 +207,9 @@ impl Backend for Mmsg {
         }
     }
 
+    fn sockets(&self) -> &ShardSockets {
+        &self.sockets
+    }
+
     fn close(&mut self) {}
 }

@@ -75,6 +75,8 @@ pub(super) struct Reactor<C, B> {
     /// True while commands may wait.
     control_rang: bool,
     published_at: Time,
+    /// When the sockets are next asked what they dropped: a system call each.
+    sockets_due: Time,
 }
 
 impl<C: Core, B: Backend> Reactor<C, B> {
@@ -107,6 +109,7 @@ impl<C: Core, B: Backend> Reactor<C, B> {
             reports: VecDeque::with_capacity(2 * limits::OUTBOX_ACTIONS_MAX),
             control_rang: true,
             published_at: Time(0),
+            sockets_due: Time(0),
         }
     }
 
@@ -351,6 +354,10 @@ impl<C: Core, B: Backend> Reactor<C, B> {
 
     fn publish(&mut self, now: Now) {
         self.published_at = now.time;
+        if now.time >= self.sockets_due {
+            self.sockets_due = now.time.plus_ms(limits::PARK_MS_MAX);
+            self.stats.overflowed = self.backend.sockets().dropped();
+        }
         self.shared
             .published
             .publish(self.core.counters(), &self.stats);

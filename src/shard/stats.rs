@@ -51,6 +51,8 @@ stats! {
     received = "datagrams_received_total",
     /// Datagrams given to the kernel.
     sent = "datagrams_sent_total",
+    /// Datagrams that the kernel dropped, because the socket's buffer was full.
+    overflowed = "datagrams_overflowed_total",
     /// Datagrams dropped because they were larger than 65 507 octets.
     truncated = "datagrams_truncated_total",
     /// Datagrams dropped because the same one ended an earlier process.

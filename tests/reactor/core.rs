@@ -124,6 +124,11 @@ impl Core for ScriptCore {
                     .count();
                 self.reply_number(flow, taken, out);
             }
+            // How many datagrams without an order came so far.
+            Some(b'c') => {
+                let count = self.counters.value(Counter::KeepAlives) as usize;
+                self.reply_number(flow, count, out);
+            }
             // What a panic's hook would see.
             Some(b'p') => self.reply_in_hand(flow, out),
             // Hold this shard up for so many milliseconds.

@@ -235,6 +235,39 @@ fn a_burst_larger_than_all_buffers_waits_in_the_sockets(io: Io) {
     }
 }
 
+fn a_flood_of_one_listener_does_not_silence_the_others(io: Io) {
+    let addresses = ["127.0.0.1:0"; 8];
+    let runtime = start(io, &addresses, 1);
+    let flooded: Vec<UdpSocket> = (0..4).map(|index| client(&runtime, index)).collect();
+    let quiet = client(&runtime, 7);
+    flooded[0].send(b"s400").unwrap();
+    for _ in 0..20 * limits::RECEIVE_BUFFERS {
+        for socket in &flooded {
+            socket.send(b"nothing").unwrap();
+        }
+    }
+    // How much of the flood was dealt with before the quiet one was heard.
+    let before = ask_number(&quiet, b"c") as u64;
+    let all = 80 * limits::RECEIVE_BUFFERS as u64;
+    assert!(before < all / 4, "{before} of {all}");
+    wait_for(&runtime, 0, |now| now.counter(Counter::KeepAlives) == all);
+}
+
+fn what_overflows_a_socket_is_counted(io: Io) {
+    let runtime = start(io, &["127.0.0.1:0"], 1);
+    let socket = client(&runtime, 0);
+    socket.send(b"s1500").unwrap();
+    let large = vec![b'n'; 60_000];
+    for _ in 0..2 * limits::SOCKET_BUFFER_BYTES / large.len() {
+        socket.send(&large).unwrap();
+    }
+    let sent = 1 + 2 * (limits::SOCKET_BUFFER_BYTES / large.len()) as u64;
+    let snapshot = wait_for(&runtime, 0, |now| {
+        now.stats.overflowed > 0 && now.stats.received + now.stats.overflowed >= sent - 1
+    });
+    assert!(snapshot.stats.received < sent);
+}
+
 fn more_sends_than_one_submission_holds_are_all_made(io: Io) {
     let runtime = start(io, &["127.0.0.1:0"], 1);
     let socket = client(&runtime, 0);
@@ -634,6 +667,8 @@ on_both_backends! {
     an_empty_datagram_reaches_the_core,
     ten_thousand_datagrams_in_a_window_are_all_answered,
     a_burst_larger_than_all_buffers_waits_in_the_sockets,
+    a_flood_of_one_listener_does_not_silence_the_others,
+    what_overflows_a_socket_is_counted,
     more_sends_than_one_submission_holds_are_all_made,
     a_message_is_handed_over_and_answered_by_the_other_shard,
     a_question_is_answered_by_the_other_shard,

@@ -68,6 +68,8 @@ pub(super) struct Uring<'r> {
     wake_count: Box<WakeCount>,
     /// By socket: true while its multishot receive is under way.
     receiving: Vec<bool>,
+    /// The socket whose receive was queued first last time.
+    armed_first: usize,
     /// True while the read of the wake event is under way.
     waking: bool,
     /// Receives that completed and were not polled yet.
@@ -110,6 +112,7 @@ impl<'r> Uring<'r> {
             buffers,
             receive_header,
             wake_count: Box::new(WakeCount([0; 8])),
+            armed_first: 0,
             waking: false,
             completed: VecDeque::with_capacity(COMPLETION_ENTRIES as usize),
             failed: Vec::with_capacity(limits::SUBMISSION_SENDS_MAX),
@@ -133,7 +136,12 @@ impl<'r> Uring<'r> {
     /// buffer free a receive would end at once, so then it waits for the next exchange.
     fn arm(&mut self) {
         if self.buffers.has_free() {
-            for index in 0..self.receiving.len() {
+            // Each time another socket is first: were it always the same one, a flood there could
+            // take all buffers every time.
+            let count = self.receiving.len();
+            self.armed_first = (self.armed_first + 1) % count;
+            for step in 0..count {
+                let index = (self.armed_first + step) % count;
                 if !self.receiving[index] {
                     self.receiving[index] = true;
                     let header = std::ptr::from_ref(&*self.receive_header);
@@ -364,6 +372,10 @@ impl Backend for Uring<'_> {
             self.arm();
             self.enter(Some(timeout), stats);
         }
+    }
+
+    fn sockets(&self) -> &ShardSockets {
+        &self.sockets
     }
 
     fn close(&mut self) {

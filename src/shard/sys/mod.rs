@@ -24,5 +24,5 @@ pub(crate) use in_hand::hold;
 pub use interfaces::local_addresses;
 pub(crate) use mapping::Mapping;
 pub(crate) use socket::{
-    send_one, set_error_queue, set_path_mtu_any, set_receive_buffer, set_send_buffer,
+    dropped, send_one, set_error_queue, set_path_mtu_any, set_receive_buffer, set_send_buffer,
 };
