@@ -139,6 +139,8 @@ counters! {
     RequestsRetransmitted = "requests_retransmitted_total",
     /// Responses sent again by server transactions.
     ResponsesRetransmitted = "responses_retransmitted_total",
+    /// Retransmissions that could not be sent or prepared: no room in outbox, arena or wheel.
+    RetransmissionsLost = "retransmissions_lost_total",
     /// Requests forwarded without a transaction, because the table was full.
     ForwardedStateless = "forwarded_stateless_total",
     /// Absorbers evicted before their time.
