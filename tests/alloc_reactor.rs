@@ -16,7 +16,7 @@ use ringfence::shard::{Bind, Config, Io, Listeners, Meter, Origin, Runtime};
 use ringfence::sip::ListenerId;
 use ringfence::tenant::Tables;
 
-use self::core::ScriptCore;
+use self::core::{REPLIES, ScriptCore};
 
 /// Counts the allocations of threads that are shards.
 struct Counting;
@@ -71,6 +71,7 @@ fn start(io: Io, shards: u8) -> Runtime {
         meter: Meter::Monotonic,
         origin: Origin::new(),
         tables: Arc::new(Tables::default()),
+        poison: Vec::new(),
     };
     let tables = Arc::clone(&config.tables);
     Runtime::start(&config, listeners, move |shard, _| {
@@ -93,7 +94,7 @@ fn work(sockets: &[UdpSocket], rounds: usize) {
             socket.send(&large).unwrap();
             socket.recv(&mut buffer).unwrap();
             socket.send(b"m").unwrap();
-            for _ in 0..self::core::REPLIES {
+            for _ in 0..REPLIES {
                 socket.recv(&mut buffer).unwrap();
             }
         }

@@ -1,6 +1,7 @@
 //! Measuring a shard under a closed loop: the server on one core, the generator on another, both
 //! of them reactors of this crate.
 
+mod floor;
 mod generator;
 mod statistics;
 
@@ -12,6 +13,7 @@ use ringfence::shard::{Bind, Config, Core, Io, Listeners, Meter, Origin, Runtime
 use ringfence::sip::{Command, ListenerId, Now, ShardId};
 use ringfence::tenant::Tables;
 
+pub(crate) use self::floor::Floor;
 use self::generator::Generator;
 pub(crate) use self::generator::Template;
 pub(crate) use self::statistics::{Machine, Spread, Steal};
@@ -56,6 +58,7 @@ fn config(io: Io, core: Option<usize>) -> Config {
         meter: Meter::ThreadCpu,
         origin: Origin::new(),
         tables: Arc::new(Tables::default()),
+        poison: Vec::new(),
     }
 }
 

@@ -21,7 +21,8 @@ pub struct Bind {
     pub address: SocketAddr,
 }
 
-/// `address`, or one address for each of this machine's where it is a wildcard, in order.
+/// `address`, or one address for each of this machine's where it is a wildcard, in order. An
+/// address that the machine gets later is not listened on before the next start.
 ///
 /// # Errors
 /// When the addresses of this machine can not be listed.
@@ -77,6 +78,14 @@ impl ShardSockets {
     #[inline]
     pub(super) fn fd(&self, index: usize) -> BorrowedFd<'_> {
         self.entries[index].1.as_fd()
+    }
+
+    /// Datagrams that the kernel dropped at these sockets, for want of room in their buffers.
+    pub(super) fn dropped(&self) -> u64 {
+        let fds = (0..self.len()).map(|index| self.fd(index));
+        fds.filter_map(|fd| sys::dropped(fd).ok())
+            .map(u64::from)
+            .sum()
     }
 
     /// The socket of a listener.

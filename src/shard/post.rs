@@ -61,6 +61,10 @@ impl Pair {
 
 /// One other shard, as this one sees it.
 #[derive(Debug)]
+#[allow(
+    clippy::vec_box,
+    reason = "parcels travel through the queues by pointer"
+)]
 struct Peer {
     outgoing: Arc<Pair>,
     incoming: Arc<Pair>,
@@ -79,6 +83,10 @@ struct Peer {
 
 /// One shard's end of all its queues.
 #[derive(Debug)]
+#[allow(
+    clippy::vec_box,
+    reason = "parcels travel through the queues by pointer"
+)]
 pub(super) struct Post {
     here: ShardId,
     /// By shard number; `None` for this one.

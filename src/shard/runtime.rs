@@ -13,6 +13,7 @@ use super::core::Core;
 use super::error::StartError;
 use super::listeners::{Bind, Listeners, ShardSockets};
 use super::mmsg::Mmsg;
+use super::poison::Poison;
 use super::post::Post;
 use super::reactor::{Meter, Reactor, Shared};
 use super::ring::{self, Uring};
@@ -50,6 +51,8 @@ pub struct Config {
     pub origin: Origin,
     /// The tables that every core is made with.
     pub tables: Arc<Tables>,
+    /// Datagrams that ended an earlier process.
+    pub poison: Vec<Poison>,
 }
 
 /// One shard as the control side sees it.
@@ -71,6 +74,9 @@ pub struct Runtime {
     binds: Vec<Bind>,
     origin: Origin,
 }
+
+/// Makes the core of a shard.
+type MakeCore<C> = dyn Fn(ShardId, Now) -> C + Send + Sync;
 
 /// What the thread of a shard is given.
 struct Launch {
@@ -100,7 +106,7 @@ impl Runtime {
             Io::Uring => probe_uring()?,
             Io::Mmsg => {}
         }
-        let make_core = Arc::new(make_core);
+        let make_core: Arc<MakeCore<C>> = Arc::new(make_core);
         let doorbells = (0..listeners.shards())
             .map(|shard| {
                 Doorbell::new()
@@ -120,36 +126,24 @@ impl Runtime {
         };
         let posts = Post::connect(&doorbells);
         for ((sockets, post), doorbell) in listeners.shards.into_iter().zip(posts).zip(doorbells) {
-            let shard = runtime.shards.len();
-            let commands = Arc::new(ArrayQueue::new(limits::COMMANDS_MAX));
-            let published = Arc::new(Published::new());
             let launch = Launch {
                 config: config.clone(),
                 sockets,
                 shared: Shared {
-                    shard: ShardId(shard as u8),
-                    doorbell: Arc::clone(&doorbell),
-                    commands: Arc::clone(&commands),
+                    shard: ShardId(runtime.shards.len() as u8),
+                    doorbell,
+                    commands: Arc::new(ArrayQueue::new(limits::COMMANDS_MAX)),
                     reports: report_sender.clone(),
                     tables: Arc::clone(&runtime.tables),
-                    published: Arc::clone(&published),
+                    published: Arc::new(Published::new()),
                     stop: Arc::clone(&runtime.stop),
                 },
                 post,
                 started: started.clone(),
             };
-            let make_core = Arc::clone(&make_core);
-            // On any failure below, dropping `runtime` stops the shards that run already.
-            let thread = std::thread::Builder::new()
-                .name(format!("shard-{shard}"))
-                .spawn(move || run_shard(launch, &*make_core))
-                .map_err(resource(shard, "a thread"))?;
-            runtime.shards.push(Handle {
-                doorbell,
-                commands,
-                published,
-                thread: Some(thread),
-            });
+            // On any failure from here on, dropping `runtime` stops the shards that run already.
+            let handle = launch_shard(launch, Arc::clone(&make_core))?;
+            runtime.shards.push(handle);
         }
         drop(started);
         let mut running = 0;
@@ -265,8 +259,28 @@ fn resource(shard: usize, what: &'static str) -> impl FnOnce(io::Error) -> Start
     }
 }
 
+/// Starts the thread of a shard.
+fn launch_shard<C: Core + 'static>(
+    launch: Launch,
+    make_core: Arc<MakeCore<C>>,
+) -> Result<Handle, StartError> {
+    let shard = launch.shared.shard.0;
+    let mut handle = Handle {
+        doorbell: Arc::clone(&launch.shared.doorbell),
+        commands: Arc::clone(&launch.shared.commands),
+        published: Arc::clone(&launch.shared.published),
+        thread: None,
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("shard-{shard}"))
+        .spawn(move || run_shard(launch, &*make_core))
+        .map_err(resource(usize::from(shard), "a thread"))?;
+    handle.thread = Some(thread);
+    Ok(handle)
+}
+
 /// The thread of a shard.
-fn run_shard<C: Core>(launch: Launch, make_core: &dyn Fn(ShardId, Now) -> C) {
+fn run_shard<C: Core>(launch: Launch, make_core: &MakeCore<C>) {
     let shard = usize::from(launch.shared.shard.0);
     if let Some(&core) = launch.config.cores.get(shard)
         && !pin(core)
@@ -351,18 +365,10 @@ fn run<C: Core, B: super::backend::Backend>(
     shared: Shared,
     post: Post,
     started: channel::Sender<Result<(), StartError>>,
-    make_core: &dyn Fn(ShardId, Now) -> C,
+    make_core: &MakeCore<C>,
 ) {
     let core = make_core(shared.shard, config.origin.now());
-    let reactor = Reactor::new(
-        core,
-        backend,
-        shared,
-        post,
-        config.origin,
-        config.spin_us_max,
-        config.meter,
-    );
+    let reactor = Reactor::new(core, backend, shared, post, &config);
     // The receiver waits until every shard has said how it went.
     let _ = started.send(Ok(()));
     drop(started);

@@ -5,20 +5,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence::shard::Core;
+use ringfence::shard::{Core, datagram_in_hand};
 use ringfence::sip::{
     Arrival, Command, Counter, Counters, Flow, Now, Outbox, Report, ShardId, ShardMessage, Time,
 };
 use ringfence::tenant::{DomainId, Tables};
 
 /// Datagrams sent for one that orders many.
-pub const REPLIES: u8 = 24;
+pub(crate) const REPLIES: u8 = 24;
 
 /// Questions waiting for an answer: number, who wants to know.
 const QUESTIONS_MAX: usize = 64;
 
 /// The core.
-pub struct ScriptCore {
+pub(crate) struct ScriptCore {
     shard: ShardId,
     shards: u8,
     tables: Arc<Tables>,
@@ -31,7 +31,7 @@ pub struct ScriptCore {
 }
 
 impl ScriptCore {
-    pub fn new(shard: ShardId, shards: u8, tables: Arc<Tables>) -> Self {
+    pub(crate) fn new(shard: ShardId, shards: u8, tables: Arc<Tables>) -> Self {
         Self {
             shard,
             shards,
@@ -54,6 +54,14 @@ impl ScriptCore {
         self.scratch.push(b'0' + self.shard.0);
         self.scratch.extend_from_slice(bytes);
         assert!(out.send(flow, &self.scratch));
+    }
+
+    /// Sends our shard number and the datagram in hand, if it is that flow's.
+    fn reply_in_hand(&mut self, flow: Flow, out: &mut Outbox) {
+        let held = datagram_in_hand(|source, bytes| (source, bytes.to_vec()));
+        let (source, bytes) = held.unwrap();
+        assert_eq!(source, flow.peer());
+        self.reply(flow, bytes.strip_prefix(b"h").unwrap_or(&bytes), out);
     }
 
     /// Sends our shard number and `number`.
@@ -116,6 +124,13 @@ impl Core for ScriptCore {
                     .count();
                 self.reply_number(flow, taken, out);
             }
+            // How many datagrams without an order came so far.
+            Some(b'c') => {
+                let count = self.counters.value(Counter::KeepAlives) as usize;
+                self.reply_number(flow, count, out);
+            }
+            // What a panic's hook would see.
+            Some(b'p') => self.reply_in_hand(flow, out),
             // Hold this shard up for so many milliseconds.
             Some(b's') => {
                 let text = std::str::from_utf8(&bytes[1..]).unwrap();
@@ -153,6 +168,9 @@ impl Core for ScriptCore {
     ) {
         assert_ne!(from, self.shard);
         match message {
+            ShardMessage::HandOver { arrival } if bytes[1..].first() == Some(&b'p') => {
+                self.reply_in_hand(arrival.flow, out);
+            }
             ShardMessage::HandOver { arrival } => self.reply(arrival.flow, &bytes[1..], out),
             ShardMessage::Locate { question, domain } => {
                 assert_eq!(domain, DomainId(7));

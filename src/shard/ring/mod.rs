@@ -68,6 +68,8 @@ pub(super) struct Uring<'r> {
     wake_count: Box<WakeCount>,
     /// By socket: true while its multishot receive is under way.
     receiving: Vec<bool>,
+    /// The socket whose receive was queued first last time.
+    armed_first: usize,
     /// True while the read of the wake event is under way.
     waking: bool,
     /// Receives that completed and were not polled yet.
@@ -110,6 +112,7 @@ impl<'r> Uring<'r> {
             buffers,
             receive_header,
             wake_count: Box::new(WakeCount([0; 8])),
+            armed_first: 0,
             waking: false,
             completed: VecDeque::with_capacity(COMPLETION_ENTRIES as usize),
             failed: Vec::with_capacity(limits::SUBMISSION_SENDS_MAX),
@@ -133,7 +136,12 @@ impl<'r> Uring<'r> {
     /// buffer free a receive would end at once, so then it waits for the next exchange.
     fn arm(&mut self) {
         if self.buffers.has_free() {
-            for index in 0..self.receiving.len() {
+            // Each time another socket is first: were it always the same one, a flood there could
+            // take all buffers every time.
+            let count = self.receiving.len();
+            self.armed_first = (self.armed_first + 1) % count;
+            for step in 0..count {
+                let index = (self.armed_first + step) % count;
                 if !self.receiving[index] {
                     self.receiving[index] = true;
                     let header = std::ptr::from_ref(&*self.receive_header);
@@ -176,7 +184,7 @@ impl<'r> Uring<'r> {
                 }
             };
             self.submission.sync();
-            self.reap(stats);
+            self.reap();
             match result {
                 Ok(_) if self.submission.is_empty() => break,
                 // Taken in part: the rest is submitted by the next round.
@@ -194,7 +202,7 @@ impl<'r> Uring<'r> {
     }
 
     /// Takes all completions off the ring.
-    fn reap(&mut self, stats: &mut Stats) {
+    fn reap(&mut self) {
         self.completion.sync();
         for entry in &mut self.completion {
             match Operation::decode(entry.user_data()) {
@@ -224,7 +232,6 @@ impl<'r> Uring<'r> {
         }
         self.completion.sync();
         debug_assert!(self.completed.len() <= COMPLETION_ENTRIES as usize);
-        let _ = stats;
     }
 
     /// Deals with the sends that failed, and empties the arena: all of them are complete, as they
@@ -290,16 +297,16 @@ impl<'r> Uring<'r> {
 impl Backend for Uring<'_> {
     #[inline]
     fn poll(&mut self, stats: &mut Stats) -> Option<Input> {
-        if let Some(input) = self.unreachable.pop() {
-            return Some(input);
-        }
-        while let Some((socket, result, flags)) = self.completed.pop_front() {
+        loop {
+            if let Some(input) = self.unreachable.pop(!self.completed.is_empty()) {
+                return Some(input);
+            }
+            let (socket, result, flags) = self.completed.pop_front()?;
             let input = self.on_received(usize::from(socket), result, flags, stats);
             if input.is_some() {
                 return input;
             }
         }
-        None
     }
 
     #[inline]
@@ -353,15 +360,22 @@ impl Backend for Uring<'_> {
         {
             self.enter(None, stats);
         } else {
-            self.reap(stats);
+            self.reap();
         }
         sending || !self.completed.is_empty() || !self.unreachable.is_empty()
     }
 
     fn park(&mut self, timeout: Duration, stats: &mut Stats) {
         if self.completed.is_empty() && self.unreachable.is_empty() {
+            // The last exchange may have ended a receive or the read of the wake event: asleep
+            // without them the shard would hear nothing.
+            self.arm();
             self.enter(Some(timeout), stats);
         }
+    }
+
+    fn sockets(&self) -> &ShardSockets {
+        &self.sockets
     }
 
     fn close(&mut self) {

@@ -59,6 +59,32 @@ pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()
         .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes))
 }
 
+/// Words of `SO_MEMINFO`, and the one that counts dropped datagrams (`SK_MEMINFO_DROPS`).
+const MEMINFO_WORDS: usize = 9;
+const MEMINFO_DROPS: usize = 8;
+
+/// Datagrams that the kernel dropped at a socket so far.
+pub(crate) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut words = [0_u32; MEMINFO_WORDS];
+    let mut length = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: the descriptor is open while borrowed; `words` is writable for `length` octets, and
+    // both live through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(words[MEMINFO_DROPS])
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Sends one datagram without blocking.
 pub(crate) fn send_one(fd: BorrowedFd<'_>, bytes: &[u8], to: &RawAddress) -> io::Result<()> {
     // SAFETY: the descriptor is open while borrowed; `bytes` and `to` are readable for the lengths
