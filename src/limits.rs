@@ -131,8 +131,10 @@ pub const SUBMISSION_SENDS_MAX: usize = 2 * TURN_COMPLETIONS_MAX;
 /// Octets one submission may send: whatever one call into the core may put into its outbox.
 pub const SUBMISSION_BYTES_MAX: usize = OUTBOX_BYTES_MAX;
 
-/// Receive buffers of a shard's ring: one turn's worth. What finds none waits in the socket.
-pub const RECEIVE_BUFFERS: usize = TURN_COMPLETIONS_MAX;
+/// Receive buffers of a shard's ring. The kernel goes round all of them, so each costs cache: with
+/// 64, `bench/floor.rs` measures 5 % less CPU per datagram than with 256, and the kernel fills at
+/// most 32 per socket at a time. What finds none waits in the socket.
+pub const RECEIVE_BUFFERS: usize = 64;
 
 /// Octets asked for a socket's receive buffer and for its send buffer; the kernel may grant less.
 pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
@@ -197,6 +199,7 @@ const _: () = assert!(SHARDS_MAX <= PARTITIONS);
 const _: () = assert!(SHARDS_MAX <= u64::BITS as usize);
 const _: () = assert!(SUBMISSION_BYTES_MAX >= 2 * DATAGRAM_BYTES_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 1 << 15);
+const _: () = assert!(RECEIVE_BUFFERS <= TURN_COMPLETIONS_MAX);
 const _: () = assert!(OUTBOX_ACTIONS_MAX < SHARD_HANDOVERS_MAX);
 const _: () = assert!(SHARD_QUEUE_MAX <= u16::MAX as usize);
 const _: () = assert!(BRANCHES_MAX <= FLOW_CLIENTS_SCANNED_MAX);

@@ -62,6 +62,8 @@ pub(super) trait Backend {
 #[derive(Debug)]
 pub(super) struct Unreachable {
     waiting: VecDeque<(ListenerId, SourceAddr)>,
+    /// True when the last input was one of these.
+    is_served: bool,
 }
 
 impl Unreachable {
@@ -69,6 +71,7 @@ impl Unreachable {
     pub(super) fn new() -> Self {
         Self {
             waiting: VecDeque::with_capacity(limits::UNREACHABLE_MAX),
+            is_served: false,
         }
     }
 
@@ -81,9 +84,18 @@ impl Unreachable {
         }
     }
 
-    /// The oldest.
+    /// The oldest, by turns with datagrams while these wait too: a flood of ICMP errors takes at
+    /// most half of what a turn takes in.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<Input> {
+    pub(super) fn pop(&mut self, datagrams_wait: bool) -> Option<Input> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        if datagrams_wait && self.is_served {
+            self.is_served = false;
+            return None;
+        }
+        self.is_served = true;
         self.waiting
             .pop_front()
             .map(|(listener, peer)| Input::Unreachable(listener, peer))
@@ -177,3 +189,23 @@ const _: () = assert!(16 + RawAddress::CAPACITY <= RECEIVE_HEAD_BYTES);
 /// the cache; the odd line spreads them over all sets.
 pub(super) const RECEIVE_STRIDE_BYTES: usize =
     (RECEIVE_HEAD_BYTES + limits::DATAGRAM_BYTES_MAX).next_multiple_of(4096) + 64;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn icmp_errors_and_datagrams_are_served_by_turns() {
+        let mut unreachable = Unreachable::new();
+        let mut stats = Stats::default();
+        let peer = SourceAddr::from("192.0.2.1:9".parse::<std::net::SocketAddr>().unwrap());
+        for _ in 0..limits::UNREACHABLE_MAX + 5 {
+            unreachable.refuse(ListenerId(0), peer, &mut stats);
+        }
+        assert_eq!(stats.unreachable_lost, 5);
+        let served = (0..100).filter(|_| unreachable.pop(true).is_some()).count();
+        assert_eq!(served, 50);
+        assert!((0..100).all(|_| unreachable.pop(false).is_some()));
+    }
+}

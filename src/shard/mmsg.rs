@@ -138,11 +138,14 @@ impl Mmsg {
 
 impl Backend for Mmsg {
     fn poll(&mut self, stats: &mut Stats) -> Option<Input> {
-        if let Some(input) = self.unreachable.pop() {
-            return Some(input);
-        }
-        while self.polled < self.filled {
+        loop {
+            if let Some(input) = self.unreachable.pop(self.polled < self.filled) {
+                return Some(input);
+            }
             let place = self.polled;
+            if place == self.filled {
+                return None;
+            }
             self.polled += 1;
             let received = self.batch.received(place);
             if received.truncated {
@@ -161,7 +164,6 @@ impl Backend for Mmsg {
                 length: received.length as u32,
             }));
         }
-        None
     }
 
     fn octets(&self, datagram: &Datagram) -> &[u8] {

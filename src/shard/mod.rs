@@ -14,6 +14,7 @@ mod core;
 mod error;
 mod listeners;
 mod mmsg;
+mod poison;
 mod post;
 mod reactor;
 #[allow(unsafe_code, reason = "the ring shares memory with the kernel")]
@@ -30,7 +31,8 @@ pub use self::clock::Origin;
 pub use self::core::Core;
 pub use self::error::StartError;
 pub use self::listeners::{Bind, Listeners, expand_wildcard};
+pub use self::poison::Poison;
 pub use self::reactor::Meter;
 pub use self::runtime::{Config, Io, Runtime};
 pub use self::stats::{Snapshot, Stats};
-pub use self::sys::{local_addresses, thread_cpu_ns};
+pub use self::sys::{datagram_in_hand, local_addresses, thread_cpu_ns};

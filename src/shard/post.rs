@@ -61,6 +61,10 @@ impl Pair {
 
 /// One other shard, as this one sees it.
 #[derive(Debug)]
+#[allow(
+    clippy::vec_box,
+    reason = "parcels travel through the queues by pointer"
+)]
 struct Peer {
     outgoing: Arc<Pair>,
     incoming: Arc<Pair>,
@@ -79,6 +83,10 @@ struct Peer {
 
 /// One shard's end of all its queues.
 #[derive(Debug)]
+#[allow(
+    clippy::vec_box,
+    reason = "parcels travel through the queues by pointer"
+)]
 pub(super) struct Post {
     here: ShardId,
     /// By shard number; `None` for this one.
@@ -315,4 +323,258 @@ fn trim(mut parcel: Box<Parcel>) -> Box<Parcel> {
         parcel.octets.shrink_to(limits::PARCEL_BYTES);
     }
     parcel
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tenant::DomainId;
+
+    const SHARDS: usize = 3;
+
+    /// Shards whose posts are driven by one thread, beside an obvious model of them.
+    struct World {
+        posts: Vec<Post>,
+        outs: Vec<Outbox>,
+        bells: Vec<Arc<Doorbell>>,
+        stats: Stats,
+        /// By pair `from * SHARDS + to`: what is on its way, by number.
+        model: Vec<VecDeque<(u64, Kind)>>,
+        /// By pair: questions the second has taken and not answered.
+        owed: Vec<VecDeque<u64>>,
+        /// By pair: questions asked and not answered.
+        asked: Vec<usize>,
+        /// By pair: one-way messages whose parcels have not been reclaimed.
+        abroad: Vec<usize>,
+        /// By pair: one-way messages taken, whose parcels were not reclaimed yet.
+        taken: Vec<usize>,
+        number: u64,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Kind {
+        OneWay,
+        Question,
+        Answer,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let bells: Vec<_> = (0..SHARDS)
+                .map(|_| Arc::new(Doorbell::new().unwrap()))
+                .collect();
+            let mut posts = Post::connect(&bells);
+            posts.iter_mut().for_each(Post::fill);
+            Self {
+                posts,
+                outs: (0..SHARDS).map(|_| Outbox::new()).collect(),
+                bells,
+                stats: Stats::default(),
+                model: vec![VecDeque::new(); SHARDS * SHARDS],
+                owed: vec![VecDeque::new(); SHARDS * SHARDS],
+                asked: vec![0; SHARDS * SHARDS],
+                abroad: vec![0; SHARDS * SHARDS],
+                taken: vec![0; SHARDS * SHARDS],
+                number: 0,
+            }
+        }
+
+        fn message(kind: Kind, number: u64) -> ShardMessage {
+            match kind {
+                Kind::OneWay => ShardMessage::Release { limit: number },
+                Kind::Question => ShardMessage::Locate {
+                    question: number,
+                    domain: DomainId(0),
+                },
+                Kind::Answer => ShardMessage::Located {
+                    question: number,
+                    replaying: false,
+                },
+            }
+        }
+
+        /// One call of the core of `from`; true when there was room.
+        fn say(&mut self, from: usize, to: usize, kind: Kind, size: usize) -> bool {
+            let pair = from * SHARDS + to;
+            let number = match kind {
+                Kind::Answer => self.owed[to * SHARDS + from].pop_front().unwrap(),
+                Kind::OneWay | Kind::Question => self.number + 1,
+            };
+            self.posts[from].tell_room(&mut self.outs[from], &mut self.stats);
+            let octets = vec![number as u8; size];
+            let message = Self::message(kind, number);
+            let there = ShardId(to as u8);
+            let taken = self.outs[from].try_to_shard(there, message, &octets);
+            self.outs[from].clear();
+            if taken {
+                self.posts[from].send(there, message, &octets);
+                self.model[pair].push_back((number, kind));
+                self.number = self.number.max(number);
+                match kind {
+                    Kind::OneWay => self.abroad[pair] += 1,
+                    Kind::Question => self.asked[pair] += 1,
+                    Kind::Answer => {}
+                }
+            }
+            taken
+        }
+
+        /// The core of `shard` is given what waits, at most `count`.
+        fn listen(&mut self, shard: usize, count: usize) {
+            (0..SHARDS).for_each(|from| self.posts[from].ring(&mut self.stats));
+            let rung = self.bells[shard].take_shards();
+            self.posts[shard].mark_ready(rung);
+            for _ in 0..count {
+                let Some(taken) = self.posts[shard].take() else {
+                    let waiting = (0..SHARDS).map(|from| self.model[from * SHARDS + shard].len());
+                    assert_eq!(waiting.sum::<usize>(), 0, "all was taken");
+                    return;
+                };
+                let from = usize::from(taken.from.0);
+                let (number, kind) = self.model[from * SHARDS + shard].pop_front().unwrap();
+                assert_eq!(taken.parcel.message, Self::message(kind, number));
+                assert!(
+                    taken
+                        .parcel
+                        .octets
+                        .iter()
+                        .all(|octet| *octet == number as u8)
+                );
+                match kind {
+                    Kind::OneWay => self.taken[from * SHARDS + shard] += 1,
+                    Kind::Question => self.owed[from * SHARDS + shard].push_back(number),
+                    Kind::Answer => self.asked[shard * SHARDS + from] -= 1,
+                }
+                self.posts[shard].finish(taken.from, taken.parcel);
+            }
+        }
+
+        fn reclaim(&mut self, shard: usize) {
+            self.posts[shard].reclaim();
+            for to in 0..SHARDS {
+                let pair = shard * SHARDS + to;
+                self.abroad[pair] -= std::mem::take(&mut self.taken[pair]);
+            }
+        }
+
+        /// Parcels are neither lost nor made.
+        fn check(&self) {
+            let whole = 2 * (limits::SHARD_REQUESTS_MAX + limits::SHARD_HANDOVERS_MAX)
+                + limits::OUTBOX_ACTIONS_MAX
+                + 1;
+            for (shard, post) in self.posts.iter().enumerate() {
+                let row = shard * SHARDS..(shard + 1) * SHARDS;
+                let asked: usize = self.asked[row.clone()].iter().sum();
+                let abroad: usize = self.abroad[row].iter().sum();
+                assert_eq!(post.free.len() + asked + abroad, whole);
+                let sizes = post.free.iter().map(|parcel| parcel.octets.capacity());
+                assert!(
+                    sizes.max() <= Some(limits::PARCEL_BYTES),
+                    "large parcels shrink"
+                );
+            }
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Say {
+            from: usize,
+            to: usize,
+            kind: bool,
+            size: usize,
+            count: usize,
+        },
+        Answer {
+            from: usize,
+            to: usize,
+            count: usize,
+        },
+        Listen {
+            shard: usize,
+            count: usize,
+        },
+        Reclaim {
+            shard: usize,
+        },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let sizes = prop_oneof![9 => 0..600_usize, 1 => 3_000..5_000_usize];
+        prop_oneof![
+            (0..SHARDS, 1..SHARDS, any::<bool>(), sizes, 1..700_usize).prop_map(
+                |(from, step, kind, size, count)| {
+                    let to = (from + step) % SHARDS;
+                    Step::Say {
+                        from,
+                        to,
+                        kind,
+                        size,
+                        count,
+                    }
+                }
+            ),
+            (0..SHARDS, 1..SHARDS, 1..900_usize).prop_map(|(from, step, count)| Step::Answer {
+                from,
+                to: (from + step) % SHARDS,
+                count
+            }),
+            (0..SHARDS, 1..900_usize).prop_map(|(shard, count)| Step::Listen { shard, count }),
+            (0..SHARDS).prop_map(|shard| Step::Reclaim { shard }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_message_arrives_once_in_order_and_room_is_told_exactly(
+            steps in prop::collection::vec(step(), 1..60)
+        ) {
+            let mut world = World::new();
+            for step in steps {
+                match step {
+                    Step::Say { from, to, kind, size, count } => {
+                        let pair = from * SHARDS + to;
+                        for _ in 0..count {
+                            let (kind, used, bound) = match kind {
+                                true => {
+                                    (Kind::Question, world.asked[pair], limits::SHARD_REQUESTS_MAX)
+                                }
+                                false => {
+                                    (Kind::OneWay, world.abroad[pair], limits::SHARD_HANDOVERS_MAX)
+                                }
+                            };
+                            assert_eq!(world.say(from, to, kind, size), used < bound);
+                        }
+                    }
+                    Step::Answer { from, to, count } => {
+                        let owed = world.owed[to * SHARDS + from].len();
+                        for _ in 0..count.min(owed) {
+                            assert!(world.say(from, to, Kind::Answer, 10), "always has a place");
+                        }
+                    }
+                    Step::Listen { shard, count } => world.listen(shard, count),
+                    Step::Reclaim { shard } => world.reclaim(shard),
+                }
+                world.check();
+            }
+        }
+    }
+
+    #[test]
+    fn a_busy_peer_does_not_keep_the_others_from_being_heard() {
+        let mut world = World::new();
+        for _ in 0..500 {
+            assert!(world.say(1, 0, Kind::OneWay, 1));
+        }
+        assert!(world.say(2, 0, Kind::OneWay, 1));
+        world.listen(0, 2);
+        assert!(world.model[2 * SHARDS].is_empty());
+    }
 }

@@ -1,6 +1,7 @@
 //! The turn of a shard: datagrams, timers, messages, commands, tables; then one exchange with the
 //! kernel.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,9 +10,11 @@ use crossbeam::channel;
 use crossbeam::queue::ArrayQueue;
 
 use super::backend::{Backend, Datagram, Input};
-use super::clock::{Clock, Origin};
+use super::clock::Clock;
 use super::core::Core;
+use super::poison::Poisons;
 use super::post::Post;
+use super::runtime::Config;
 use super::spin::Spin;
 use super::stats::{Published, Stats};
 use super::sys;
@@ -19,7 +22,8 @@ use super::tables::TablesCell;
 use super::wake::Doorbell;
 use crate::limits;
 use crate::sip::{
-    Action, Arrival, Command, Flow, ListenerId, Now, Outbox, Report, ShardId, SourceAddr, Time,
+    Action, Arrival, Command, Flow, ListenerId, Now, Outbox, Report, ShardId, ShardMessage,
+    SourceAddr, Time,
 };
 
 /// What the turns that did work are measured by.
@@ -60,14 +64,15 @@ pub(super) struct Reactor<C, B> {
     post: Post,
     out: Outbox,
     clock: Clock,
+    poisons: Poisons,
     spin: Spin,
     meter: Meter,
     stats: Stats,
     /// Publications of tables seen.
     tables_seen: u64,
     /// Reports that the channel had no room for; no command is taken while there are any.
-    reports: Vec<Box<Report>>,
-    /// True while commands may wait, or tables.
+    reports: VecDeque<Box<Report>>,
+    /// True while commands may wait.
     control_rang: bool,
     published_at: Time,
 }
@@ -79,25 +84,27 @@ impl<C: Core, B: Backend> Reactor<C, B> {
         backend: B,
         shared: Shared,
         mut post: Post,
-        origin: Origin,
-        spin_us_max: u32,
-        meter: Meter,
+        config: &Config,
     ) -> Self {
         post.fill();
-        let mut stats = Stats::default();
-        stats.tables_generation = shared.tables.current().generation;
+        let mut clock = Clock::new(config.origin);
+        let tables_generation = config.tables.generation;
         Self {
             core,
             backend,
             shared,
             post,
             out: Outbox::new(),
-            clock: Clock::new(origin),
-            spin: Spin::new(spin_us_max),
-            meter,
-            stats,
+            poisons: Poisons::new(config.poison.clone(), clock.now().time),
+            clock,
+            spin: Spin::new(config.spin_us_max),
+            meter: config.meter,
+            stats: Stats {
+                tables_generation,
+                ..Stats::default()
+            },
             tables_seen: 0,
-            reports: Vec::with_capacity(limits::OUTBOX_ACTIONS_MAX),
+            reports: VecDeque::with_capacity(2 * limits::OUTBOX_ACTIONS_MAX),
             control_rang: true,
             published_at: Time(0),
         }
@@ -120,7 +127,12 @@ impl<C: Core, B: Backend> Reactor<C, B> {
                 self.spin.on_work();
             } else if self.spin.on_idle(before.time) && self.park(now) {
                 now = self.clock.now();
-                mark = self.read_meter(now);
+                mark = match self.meter {
+                    // The time asleep is no work.
+                    Meter::Monotonic => now.time.0,
+                    // Asleep no CPU is used; being woken and fetching what came is work.
+                    Meter::ThreadCpu => mark,
+                };
             }
             if now.time.since(self.published_at) >= Duration::from_millis(limits::PUBLISH_MS) {
                 self.publish(now);
@@ -136,7 +148,7 @@ impl<C: Core, B: Backend> Reactor<C, B> {
         let mut busy = self.take_inputs(now);
         busy |= self.run_timers(now);
         busy |= self.take_messages(now);
-        if self.shared.doorbell.take_control() || self.control_rang {
+        if self.shared.doorbell.take_control() || self.control_rang || !self.reports.is_empty() {
             busy |= self.take_control(now);
         }
         if self.post.has_peers() {
@@ -163,13 +175,19 @@ impl<C: Core, B: Backend> Reactor<C, B> {
     #[inline]
     fn on_datagram(&mut self, now: Now, datagram: Datagram) {
         self.post.tell_room(&mut self.out, &mut self.stats);
-        let flow = Flow::Udp {
-            listener: datagram.listener,
-            peer: datagram.peer,
+        let (listener, peer) = (datagram.listener, datagram.peer);
+        let arrival = Arrival {
+            flow: Flow::Udp { listener, peer },
         };
         let bytes = self.backend.octets(&datagram);
-        self.core
-            .handle_message(now, Arrival { flow }, bytes, &mut self.out);
+        if self.poisons.is_poison(now.time, peer, bytes) {
+            self.stats.poisoned += 1;
+        } else {
+            let (core, out) = (&mut self.core, &mut self.out);
+            sys::hold(peer, bytes, |bytes| {
+                core.handle_message(now, arrival, bytes, out)
+            });
+        }
         self.backend.release(datagram);
         self.carry_out();
     }
@@ -205,8 +223,14 @@ impl<C: Core, B: Backend> Reactor<C, B> {
             self.post.tell_room(&mut self.out, &mut self.stats);
             let (from, parcel) = (taken.from, taken.parcel);
             let message = parcel.message;
-            self.core
-                .handle_shard_message(now, from, message, &parcel.octets, &mut self.out);
+            let (core, out) = (&mut self.core, &mut self.out);
+            let octets = &parcel.octets;
+            match source_of(&message) {
+                Some(source) => sys::hold(source, octets, |octets| {
+                    core.handle_shard_message(now, from, message, octets, out);
+                }),
+                None => core.handle_shard_message(now, from, message, octets, out),
+            }
             self.post.finish(from, parcel);
             self.carry_out();
         }
@@ -279,12 +303,11 @@ impl<C: Core, B: Backend> Reactor<C, B> {
 
     /// Gives reports to the control side, as many as there is room for.
     fn flush_reports(&mut self) {
-        while !self.reports.is_empty() {
-            let report = self.reports.remove(0);
+        while let Some(report) = self.reports.pop_front() {
             match self.shared.reports.try_send((self.shared.shard, report)) {
                 Ok(()) => {}
                 Err(channel::TrySendError::Full((_, report))) => {
-                    self.reports.insert(0, report);
+                    self.reports.push_front(report);
                     break;
                 }
                 Err(channel::TrySendError::Disconnected(_)) => self.stats.reports_lost += 1,
@@ -294,19 +317,23 @@ impl<C: Core, B: Backend> Reactor<C, B> {
             self.stats.reports_lost +=
                 self.reports.drain(limits::OUTBOX_ACTIONS_MAX..).count() as u64;
         }
-        self.control_rang |= !self.reports.is_empty();
     }
 
     /// Sleeps until there is work. False when there is some already.
     fn park(&mut self, now: Now) -> bool {
+        let longest_ms = match self.reports.is_empty() {
+            true => limits::PARK_MS_MAX,
+            // Nobody rings when the control side has made room for reports.
+            false => limits::PUBLISH_MS,
+        };
+        let longest = Duration::from_millis(longest_ms);
         let timeout = match self.core.poll_timeout() {
             Some(due) if due <= now.time => return false,
-            Some(due) => due
-                .since(now.time)
-                .min(Duration::from_millis(limits::PARK_MS_MAX)),
-            None => Duration::from_millis(limits::PARK_MS_MAX),
+            Some(due) => due.since(now.time).min(longest),
+            None => longest,
         };
-        if self.control_rang || self.post.is_ready() {
+        let commands_wait = self.control_rang && self.reports.is_empty();
+        if commands_wait || self.post.is_ready() {
             return false;
         }
         self.publish(now);
@@ -336,5 +363,21 @@ impl<C: Core, B: Backend> Reactor<C, B> {
             Meter::Monotonic => now.time.0,
             Meter::ThreadCpu => sys::thread_cpu_ns(),
         }
+    }
+}
+
+/// Who sent the datagram that a message between shards carries.
+fn source_of(message: &ShardMessage) -> Option<SourceAddr> {
+    match message {
+        ShardMessage::HandOver { arrival }
+        | ShardMessage::Register { arrival }
+        | ShardMessage::Cancel { arrival, .. } => Some(arrival.flow.peer()),
+        ShardMessage::CancelTaken { .. }
+        | ShardMessage::Locate { .. }
+        | ShardMessage::Located { .. }
+        | ShardMessage::Permit { .. }
+        | ShardMessage::Permitted { .. }
+        | ShardMessage::Release { .. }
+        | ShardMessage::TargetState { .. } => None,
     }
 }

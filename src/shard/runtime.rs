@@ -13,6 +13,7 @@ use super::core::Core;
 use super::error::StartError;
 use super::listeners::{Bind, Listeners, ShardSockets};
 use super::mmsg::Mmsg;
+use super::poison::Poison;
 use super::post::Post;
 use super::reactor::{Meter, Reactor, Shared};
 use super::ring::{self, Uring};
@@ -50,6 +51,8 @@ pub struct Config {
     pub origin: Origin,
     /// The tables that every core is made with.
     pub tables: Arc<Tables>,
+    /// Datagrams that ended an earlier process.
+    pub poison: Vec<Poison>,
 }
 
 /// One shard as the control side sees it.
@@ -354,15 +357,7 @@ fn run<C: Core, B: super::backend::Backend>(
     make_core: &dyn Fn(ShardId, Now) -> C,
 ) {
     let core = make_core(shared.shard, config.origin.now());
-    let reactor = Reactor::new(
-        core,
-        backend,
-        shared,
-        post,
-        config.origin,
-        config.spin_us_max,
-        config.meter,
-    );
+    let reactor = Reactor::new(core, backend, shared, post, &config);
     // The receiver waits until every shard has said how it went.
     let _ = started.send(Ok(()));
     drop(started);

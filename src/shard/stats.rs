@@ -53,6 +53,8 @@ stats! {
     sent = "datagrams_sent_total",
     /// Datagrams dropped because they were larger than 65 507 octets.
     truncated = "datagrams_truncated_total",
+    /// Datagrams dropped because the same one ended an earlier process.
+    poisoned = "datagrams_poisoned_total",
     /// Times the kernel had a datagram and no receive buffer; it waited in the socket.
     receive_buffers_empty = "receive_buffers_empty_total",
     /// Other errors of receiving.
@@ -131,8 +133,10 @@ impl Snapshot {
 }
 
 /// Numbers published by one shard: one writer, any readers, relaxed. A reader may see numbers of
-/// two publications side by side, but none of them ever goes back.
+/// two publications side by side, but none of them ever goes back. Aligned, so that no two shards
+/// write into one cache line (or a pair of them, which some processors fetch together).
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct Published {
     values: [AtomicU64; Counter::COUNT],
     malformed: [AtomicU64; Reason::COUNT],

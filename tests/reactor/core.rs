@@ -1,23 +1,24 @@
 //! A core whose datagrams say what it shall do: the first octet is the order.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence::shard::Core;
+use ringfence::shard::{Core, datagram_in_hand};
 use ringfence::sip::{
     Arrival, Command, Counter, Counters, Flow, Now, Outbox, Report, ShardId, ShardMessage, Time,
 };
 use ringfence::tenant::{DomainId, Tables};
 
 /// Datagrams sent for one that orders many.
-pub const REPLIES: u8 = 24;
+pub(crate) const REPLIES: u8 = 24;
 
 /// Questions waiting for an answer: number, who wants to know.
 const QUESTIONS_MAX: usize = 64;
 
 /// The core.
-pub struct ScriptCore {
+pub(crate) struct ScriptCore {
     shard: ShardId,
     shards: u8,
     tables: Arc<Tables>,
@@ -30,7 +31,7 @@ pub struct ScriptCore {
 }
 
 impl ScriptCore {
-    pub fn new(shard: ShardId, shards: u8, tables: Arc<Tables>) -> Self {
+    pub(crate) fn new(shard: ShardId, shards: u8, tables: Arc<Tables>) -> Self {
         Self {
             shard,
             shards,
@@ -52,6 +53,21 @@ impl ScriptCore {
         self.scratch.clear();
         self.scratch.push(b'0' + self.shard.0);
         self.scratch.extend_from_slice(bytes);
+        assert!(out.send(flow, &self.scratch));
+    }
+
+    /// Sends our shard number and the datagram in hand, if it is that flow's.
+    fn reply_in_hand(&mut self, flow: Flow, out: &mut Outbox) {
+        let held = datagram_in_hand(|source, bytes| (source, bytes.to_vec()));
+        let (source, bytes) = held.unwrap();
+        assert_eq!(source, flow.peer());
+        self.reply(flow, bytes.strip_prefix(b"h").unwrap_or(&bytes), out);
+    }
+
+    /// Sends our shard number and `number`.
+    fn reply_number(&mut self, flow: Flow, number: usize, out: &mut Outbox) {
+        self.scratch.clear();
+        write!(self.scratch, "{}{number}", self.shard.0).unwrap();
         assert!(out.send(flow, &self.scratch));
     }
 }
@@ -93,7 +109,7 @@ impl Core for ScriptCore {
                 let taken = (0..100)
                     .take_while(|_| out.try_to_shard(self.other(), message, bytes))
                     .count();
-                self.reply(flow, taken.to_string().as_bytes(), out);
+                self.reply_number(flow, taken, out);
             }
             // The same with questions.
             Some(b'Q') => {
@@ -106,8 +122,10 @@ impl Core for ScriptCore {
                 let taken = (0..100)
                     .take_while(|_| out.try_to_shard(self.other(), message, bytes))
                     .count();
-                self.reply(flow, taken.to_string().as_bytes(), out);
+                self.reply_number(flow, taken, out);
             }
+            // What a panic's hook would see.
+            Some(b'p') => self.reply_in_hand(flow, out),
             // Hold this shard up for so many milliseconds.
             Some(b's') => {
                 let text = std::str::from_utf8(&bytes[1..]).unwrap();
@@ -145,6 +163,9 @@ impl Core for ScriptCore {
     ) {
         assert_ne!(from, self.shard);
         match message {
+            ShardMessage::HandOver { arrival } if bytes[1..].first() == Some(&b'p') => {
+                self.reply_in_hand(arrival.flow, out);
+            }
             ShardMessage::HandOver { arrival } => self.reply(arrival.flow, &bytes[1..], out),
             ShardMessage::Locate { question, domain } => {
                 assert_eq!(domain, DomainId(7));

@@ -176,7 +176,7 @@ impl<'r> Uring<'r> {
                 }
             };
             self.submission.sync();
-            self.reap(stats);
+            self.reap();
             match result {
                 Ok(_) if self.submission.is_empty() => break,
                 // Taken in part: the rest is submitted by the next round.
@@ -194,7 +194,7 @@ impl<'r> Uring<'r> {
     }
 
     /// Takes all completions off the ring.
-    fn reap(&mut self, stats: &mut Stats) {
+    fn reap(&mut self) {
         self.completion.sync();
         for entry in &mut self.completion {
             match Operation::decode(entry.user_data()) {
@@ -224,7 +224,6 @@ impl<'r> Uring<'r> {
         }
         self.completion.sync();
         debug_assert!(self.completed.len() <= COMPLETION_ENTRIES as usize);
-        let _ = stats;
     }
 
     /// Deals with the sends that failed, and empties the arena: all of them are complete, as they
@@ -290,16 +289,16 @@ impl<'r> Uring<'r> {
 impl Backend for Uring<'_> {
     #[inline]
     fn poll(&mut self, stats: &mut Stats) -> Option<Input> {
-        if let Some(input) = self.unreachable.pop() {
-            return Some(input);
-        }
-        while let Some((socket, result, flags)) = self.completed.pop_front() {
+        loop {
+            if let Some(input) = self.unreachable.pop(!self.completed.is_empty()) {
+                return Some(input);
+            }
+            let (socket, result, flags) = self.completed.pop_front()?;
             let input = self.on_received(usize::from(socket), result, flags, stats);
             if input.is_some() {
                 return input;
             }
         }
-        None
     }
 
     #[inline]
@@ -353,13 +352,16 @@ impl Backend for Uring<'_> {
         {
             self.enter(None, stats);
         } else {
-            self.reap(stats);
+            self.reap();
         }
         sending || !self.completed.is_empty() || !self.unreachable.is_empty()
     }
 
     fn park(&mut self, timeout: Duration, stats: &mut Stats) {
         if self.completed.is_empty() && self.unreachable.is_empty() {
+            // The last exchange may have ended a receive or the read of the wake event: asleep
+            // without them the shard would hear nothing.
+            self.arm();
             self.enter(Some(timeout), stats);
         }
     }

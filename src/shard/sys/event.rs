@@ -19,9 +19,8 @@ impl Event {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: `fd` was just opened and is handed to nobody else.
-        Ok(Self {
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd })
     }
 
     /// Signals it.

@@ -9,6 +9,7 @@ mod batch;
 mod clock;
 mod error_queue;
 mod event;
+mod in_hand;
 mod interfaces;
 mod mapping;
 mod socket;
@@ -18,6 +19,8 @@ pub(crate) use batch::{ReceiveBatch, SendBatch};
 pub use clock::thread_cpu_ns;
 pub(crate) use error_queue::read_error;
 pub(crate) use event::{Event, Waiter};
+pub use in_hand::datagram_in_hand;
+pub(crate) use in_hand::hold;
 pub use interfaces::local_addresses;
 pub(crate) use mapping::Mapping;
 pub(crate) use socket::{
