@@ -9,6 +9,7 @@ mod api;
 mod changes;
 mod cli;
 mod client;
+mod crash;
 mod edge;
 mod keys;
 mod log;
