@@ -285,9 +285,6 @@ impl Parts {
         arrival: Arrival,
         message: Message<'_>,
     ) -> Disposition {
-        if self.draining {
-            return unavailable(turn, arrival, message);
-        }
         let mut aor = [0u8; AOR_BYTES_MAX];
         let mut out = Writer::new(&mut aor);
         let domain = Registrar::aor_of_register(turn, message, &mut out);

@@ -175,10 +175,9 @@ impl Edge {
         let (mut turn, parts) = self.core.split(now, out);
         match command {
             Command::Drain => parts.draining = true,
-            Command::ListBindings { .. } | Command::RemoveBindings { .. } => {
-                parts.registrar.handle_command(&mut turn, command);
-            }
+            Command::ListBindings { .. } | Command::RemoveBindings { .. } => {}
         }
+        parts.registrar.handle_command(&mut turn, command);
         self.core.count_actions(out);
     }
 

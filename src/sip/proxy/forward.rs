@@ -6,10 +6,8 @@ use super::identity::{self, Asserted};
 use super::route;
 use crate::sip::token::{Branch, RouteToken};
 use crate::sip::turn::Turn;
-use crate::sip::{Arrival, Listener, ListenerId, Settings};
-use crate::wire::{
-    Credentials, HeaderName, Message, Splice, Transport, Via, Writer, parse_decimal,
-};
+use crate::sip::{Arrival, Listener, ListenerId, Settings, auth};
+use crate::wire::{HeaderName, Message, Splice, Transport, Via, Writer, host_addr, parse_decimal};
 
 /// RFC 3261 §16.6 item 3: Max-Forwards of a request that has none.
 const MAX_FORWARDS: &[u8] = b"Max-Forwards: 70\r\n";
@@ -213,9 +211,7 @@ fn transport_name(transport: Transport) -> &'static [u8] {
 fn remove_lines(settings: &Settings, message: Message<'_>, hop: &Hop<'_>, splice: &mut Splice<'_>) {
     for name in [HeaderName::ProxyAuthorization, HeaderName::Authorization] {
         for field in message.headers(name) {
-            let ours = Credentials::parse(field.value)
-                .is_ok_and(|it| it.is_some_and(|it| it.realm == settings.realm.as_bytes()));
-            if ours {
+            if auth::is_for_us(settings, field.value) {
                 splice.remove(usize::from(field.line_start), usize::from(field.line_end));
             }
         }
@@ -380,15 +376,6 @@ fn is_named(param: &[u8], name: &[u8]) -> bool {
         .position(|&octet| octet == b'=')
         .unwrap_or(param.len());
     param[..end].trim_ascii().eq_ignore_ascii_case(name)
-}
-
-/// A sent-by host as an address, when it is one.
-pub(super) fn host_addr(host: &[u8]) -> Option<IpAddr> {
-    let inner = host
-        .strip_prefix(b"[")
-        .and_then(|rest| rest.strip_suffix(b"]"))
-        .unwrap_or(host);
-    std::str::from_utf8(inner).ok()?.parse().ok()
 }
 
 fn put_ip(ip: IpAddr, out: &mut Writer<'_>) {

@@ -15,7 +15,7 @@ use super::{Proxy, Reach, response};
 use crate::sip::token::Branch;
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, Counter, Disposition, Flow, ListenerId, SourceAddr, reply};
-use crate::wire::{Message, Method, Transport, Via, Vias};
+use crate::wire::{Message, Method, Transport, Via, Vias, host_addr};
 
 /// Listener, address, port and hash of the request.
 const BOUND_BYTES: usize = 1 + 16 + 2 + 8;
@@ -112,14 +112,18 @@ pub(crate) fn forward_response(turn: &mut Turn<'_>, message: Message<'_>) -> Dis
     let hash = request_hash(turn, message, next);
     let node = turn.settings.node;
     // Which listener the request came by is not in the Via; the check tells.
-    let found = (0..turn.settings.listeners.len())
-        .map(|id| ListenerId(id as u8))
-        .find(|&listener| {
-            let bound = Bound::of(listener, peer, hash);
-            Branch::read(ours.branch, turn.keys, node, bound.as_bytes())
-                .is_some_and(|branch| branch.transaction.is_none())
-        });
-    let Some(listener) = found.filter(|_| next.transport == Transport::Udp) else {
+    let mut datagram = turn
+        .settings
+        .listeners
+        .iter()
+        .filter(|it| it.transport == Transport::Udp)
+        .map(|it| it.id);
+    let found = datagram.find(|&listener| {
+        let bound = Bound::of(listener, peer, hash);
+        Branch::read(ours.branch, turn.keys, node, bound.as_bytes())
+            .is_some_and(|branch| branch.transaction.is_none())
+    });
+    let Some(listener) = found else {
         return STRAY;
     };
     forward_late(turn, Flow::Udp { listener, peer }, message)
@@ -127,10 +131,10 @@ pub(crate) fn forward_response(turn: &mut Turn<'_>, message: Message<'_>) -> Dis
 
 /// Where responses go by a Via that we have stamped (RFC 3261 §18.2.2, RFC 3581 §4).
 fn upstream_addr(via: Via<'_>) -> Option<SourceAddr> {
-    let ip = forward::host_addr(via.received.unwrap_or(via.host))?;
+    let ip = host_addr(via.received.unwrap_or(via.host))?;
     let port = match via.rport {
         Some(Some(port)) => port,
-        Some(None) | None => via.port.unwrap_or(5060),
+        Some(None) | None => via.port.unwrap_or(reply::default_port(Transport::Udp)),
     };
     Some(SourceAddr::from(SocketAddr::new(ip, port)))
 }
