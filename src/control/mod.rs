@@ -14,6 +14,7 @@ mod edge;
 mod keys;
 mod log;
 mod output;
+mod programs;
 mod run;
 #[cfg(test)]
 mod scratch;
