@@ -2,22 +2,23 @@
 
 CARGO ?= cargo
 CONFIG ?= configs/dev.toml
-PEERS := target/peers
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PEERS := $(TARGET)/peers
 
 # To build and run: the compiler of the eBPF programs and its headers.
 PACKAGES := clang libbpf-dev linux-libc-dev
 # To test and load: SIP clients, network namespaces.
 PACKAGES_TEST := sip-tester sipsak iproute2 nftables procps
 # To compare with: unpacked below $(PEERS), never installed, so that no service takes port 5060.
-PACKAGES_PEERS := kamailio kamailio-utils-modules libsrdb1-modules
+PACKAGES_PEERS := kamailio
 
-.PHONY: help deps deps-test deps-peers run test check docs bench load clean
+.PHONY: help deps deps-test deps-peers run test bench load clean
 
 help:
 	@echo 'make run        build and start the edge with $(CONFIG)'
 	@echo 'make test       format, lints, every test, documentation'
 	@echo 'make bench      the measurements of docs/measurements.md'
-	@echo 'make load       SIPp scenarios and the load generator against an edge of its own'
+	@echo 'make load       every SIPp scenario against edges of its own'
 	@echo 'make deps, deps-test, deps-peers   install what is missing for these'
 
 deps:
@@ -27,11 +28,11 @@ deps-test: deps
 	@./.ci/install $(PACKAGES_TEST)
 
 deps-peers:
-	@./.ci/unpack $(PEERS) kamailio
+	@./.ci/unpack $(PEERS) $(PACKAGES_PEERS)
 
 run: deps
 	$(CARGO) build --release --bin ringfence
-	exec target/release/ringfence run --config $(CONFIG)
+	exec $(TARGET)/release/ringfence run --config $(CONFIG)
 
 test: deps-test
 	$(CARGO) fmt --all --check
@@ -42,11 +43,13 @@ test: deps-test
 
 bench: deps-test deps-peers
 	$(CARGO) build --release --workspace
-	./bench/run
+	$(CARGO) bench
+	$(TARGET)/release/ringfence-loadtest compare --edge $(TARGET)/release/ringfence \
+		--kamailio $(PEERS)
 
 load: deps-test
 	$(CARGO) build --release --workspace
-	./loadtest/run
+	$(TARGET)/release/ringfence-loadtest sipp --edge $(TARGET)/release/ringfence
 
 clean:
 	$(CARGO) clean

@@ -101,8 +101,10 @@ async fn apply(
     body: Result<Json<ApplyBody>, JsonRejection>,
 ) -> Result<Json<Applied>, Response> {
     let Json(body) = body.map_err(|error| refusal(error.status(), vec![error.body_text()]))?;
-    let provision = body
-        .into_provision()
+    // Reading a hundred thousand credentials takes a while: not on the thread that answers others.
+    let read = tokio::task::spawn_blocking(move || body.into_provision()).await;
+    let provision = read
+        .unwrap_or_else(|panic| Err(vec![format!("internal error: {panic}")]))
         .map_err(|errors| refusal(StatusCode::UNPROCESSABLE_ENTITY, errors))?;
     let applied = edge
         .apply(provision, Origin::Apply)

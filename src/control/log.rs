@@ -48,20 +48,3 @@ pub(super) fn start(log: &Log) -> Level {
     }
     Level(handle)
 }
-
-/// What names of shards' threads begin with.
-const SHARD_THREAD: &str = "shard-";
-
-/// Makes a panic on a shard's thread end the process: half-updated state is worse than a restart.
-pub(super) fn abort_on_shard_panic() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
-        let on_shard = std::thread::current()
-            .name()
-            .is_some_and(|name| name.starts_with(SHARD_THREAD));
-        if on_shard {
-            std::process::abort();
-        }
-    }));
-}

@@ -9,10 +9,12 @@ mod api;
 mod changes;
 mod cli;
 mod client;
+mod crash;
 mod edge;
 mod keys;
 mod log;
 mod output;
+mod programs;
 mod run;
 #[cfg(test)]
 mod scratch;

@@ -13,7 +13,7 @@ use super::shards::Shards;
 use super::state_dir::{StateDir, socket_path};
 use super::tenants::{self, Tenants};
 use super::view::Ready;
-use super::{api, keys, log, output};
+use super::{api, crash, keys, log, output, programs};
 use crate::config::{Config, Io};
 use crate::shard::Listeners;
 use crate::sip::Command;
@@ -29,7 +29,7 @@ pub(super) fn run(
     config: &Config,
     reread: &dyn Fn() -> Result<Config, String>,
 ) -> Result<(), Errors> {
-    log::abort_on_shard_panic();
+    crash::abort_on_shard_panic(&config.node.state_dir);
     let level = log::start(&config.log);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -120,8 +120,12 @@ fn start(config: &Config, state_dir: &StateDir, level: log::Level) -> Result<Arc
         Arc::clone(&settings),
         Arc::new(keys),
         tables,
+        crash::load(state_dir.path()),
     )
     .map_err(said)?;
+    if programs::PASS.is_none() {
+        tracing::info!("built without clang: the kernel filter is not in this binary");
+    }
     tracing::info!(shards = count, cores = ?placement.cores, udp = ?ready.udp, "ready");
     Ok(Arc::new(Edge {
         config: config.clone(),

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::settings::Placement;
 use crate::config;
-use crate::shard::{Config, Io, Listeners, Meter, Origin, Runtime, Snapshot, StartError};
+use crate::shard::{Config, Io, Listeners, Meter, Origin, Poison, Runtime, Snapshot, StartError};
 use crate::sip::{Command, Edge, Keys, Now, Report, Settings, ShardId};
 use crate::tenant::Tables;
 
@@ -50,7 +50,7 @@ pub(super) struct Shards {
 }
 
 impl Shards {
-    /// Starts a shard per core of `placement`.
+    /// Starts a shard per core of `placement`; `poison` are datagrams that crashed an earlier edge.
     pub(super) fn start(
         io: config::Io,
         placement: &Placement,
@@ -58,6 +58,7 @@ impl Shards {
         settings: Arc<Settings>,
         keys: Arc<Keys>,
         tables: Arc<Tables>,
+        poison: Vec<Poison>,
     ) -> Result<Self, StartError> {
         let origin = Origin::new();
         let count = settings.shards;
@@ -71,6 +72,7 @@ impl Shards {
             meter: Meter::default(),
             origin,
             tables: Arc::clone(&tables),
+            poison,
         };
         let make_core = move |shard: ShardId, now: Now| {
             let mut seed = [0; 8];

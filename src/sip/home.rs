@@ -56,7 +56,11 @@ fn token_hint(request_uri: &[u8], message: Message<'_>) -> Option<ShardId> {
 fn call_id_hash(keys: &Keys, call_id: &[u8]) -> u32 {
     let [a, b, c, d, ..] = keys.hash;
     let basis = 0x811c_9dc5 ^ u32::from_be_bytes([a, b, c, d]);
-    call_id.iter().fold(basis, |hash, &octet| {
+    let hash = call_id.iter().fold(basis, |hash, &octet| {
         (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193)
-    })
+    });
+    // The last octets have not reached the high bits yet, by which the shard is chosen.
+    let mixed = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
+    let mixed = (mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35);
+    mixed ^ mixed >> 16
 }

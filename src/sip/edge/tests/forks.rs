@@ -37,12 +37,18 @@ fn every_contact_rings_and_the_first_to_answer_wins() {
     let mut world = world();
     let (_, first, second) = fork(&mut world, "f1");
     assert_ne!(header(&first, "Via"), header(&second, "Via"));
-    assert_ne!(header(&first, "Record-Route"), header(&second, "Record-Route"));
+    assert_ne!(
+        header(&first, "Record-Route"),
+        header(&second, "Record-Route")
+    );
     for (agent, got) in [(BOB, &first), (BOB_2, &second)] {
         world.send(agent, &respond(got, "180 Ringing", agent, ""));
         world.expect(CALLER, "SIP/2.0 180");
     }
-    world.send(BOB_2, &respond(&second, "200 OK", "2", "Contact: <sip:bob@10.0.0.2>\r\n"));
+    world.send(
+        BOB_2,
+        &respond(&second, "200 OK", "2", "Contact: <sip:bob@10.0.0.2>\r\n"),
+    );
     let ok = world.expect(CALLER, "SIP/2.0 200");
     cancelled(&mut world, BOB, &first);
     world.expect_silence();
@@ -63,11 +69,17 @@ fn every_contact_rings_and_the_first_to_answer_wins() {
 fn a_branch_that_answers_after_another_is_forwarded_too() {
     let mut world = world();
     let (_, first, second) = fork(&mut world, "f2");
-    world.send(BOB, &respond(&first, "200 OK", "1", "Contact: <sip:bob@10.0.0.1>\r\n"));
+    world.send(
+        BOB,
+        &respond(&first, "200 OK", "1", "Contact: <sip:bob@10.0.0.1>\r\n"),
+    );
     world.expect(CALLER, "SIP/2.0 200");
     // It crosses with the CANCEL, which waits for a provisional response that never came.
     world.expect_silence();
-    world.send(BOB_2, &respond(&second, "200 OK", "2", "Contact: <sip:bob@10.0.0.2>\r\n"));
+    world.send(
+        BOB_2,
+        &respond(&second, "200 OK", "2", "Contact: <sip:bob@10.0.0.2>\r\n"),
+    );
     let late = world.expect(CALLER, "SIP/2.0 200");
     assert!(header(&late, "To").ends_with(";tag=2"));
     assert_eq!(headers(&late, "Via").len(), 1);
@@ -85,7 +97,11 @@ fn the_best_response_is_given_when_the_last_has_come() {
         ("404 Not Found", "486 Busy Here", "404"),
         ("500 Server Internal Error", "486 Busy Here", "486"),
         ("302 Moved Temporarily", "486 Busy Here", "302"),
-        ("480 Temporarily Unavailable", "415 Unsupported Media Type", "415"),
+        (
+            "480 Temporarily Unavailable",
+            "415 Unsupported Media Type",
+            "415",
+        ),
         ("503 Service Unavailable", "503 Service Unavailable", "500"),
         ("503 Service Unavailable", "501 Not Implemented", "501"),
         ("430 Flow Failed", "430 Flow Failed", "480"),
@@ -94,7 +110,10 @@ fn the_best_response_is_given_when_the_last_has_come() {
     for (index, (one, other, best)) in cases.into_iter().enumerate() {
         let mut world = world();
         let (_, first, second) = fork(&mut world, &format!("b{index}"));
-        world.send(BOB, &respond(&first, one, "1", "Contact: <sip:elsewhere@x.test>\r\n"));
+        world.send(
+            BOB,
+            &respond(&first, one, "1", "Contact: <sip:elsewhere@x.test>\r\n"),
+        );
         world.expect(BOB, "ACK");
         world.expect_silence();
         world.send(BOB_2, &respond(&second, other, "2", ""));
@@ -127,7 +146,10 @@ fn challenges_of_all_branches_go_up_in_one_response() {
     let two = "Proxy-Authenticate: Digest realm=\"two\", nonce=\"2\"\r\n";
     world.send(BOB, &respond(&first, "401 Unauthorized", "1", one));
     world.expect(BOB, "ACK");
-    world.send(BOB_2, &respond(&second, "407 Proxy Authentication Required", "2", two));
+    world.send(
+        BOB_2,
+        &respond(&second, "407 Proxy Authentication Required", "2", two),
+    );
     world.expect(BOB_2, "ACK");
     let given = world.expect(CALLER, "SIP/2.0 401");
     assert_eq!(headers(&given, "WWW-Authenticate").len(), 1);
@@ -139,7 +161,10 @@ fn challenges_of_all_branches_go_up_in_one_response() {
 fn a_challenge_of_a_single_branch_is_passed_on() {
     let mut world = World::new(TENANTS, 1);
     world.register(BOB, "bob", "<sip:bob@10.0.0.1>");
-    world.send(CALLER, &request(CALLER, "INVITE", "sip:bob@example.test", "q2", ""));
+    world.send(
+        CALLER,
+        &request(CALLER, "INVITE", "sip:bob@example.test", "q2", ""),
+    );
     world.expect(CALLER, "SIP/2.0 100");
     let got = world.expect(BOB, "INVITE");
     let one = "WWW-Authenticate: Digest realm=\"one\", nonce=\"1\"\r\n";
@@ -188,13 +213,19 @@ fn contacts_of_lower_q_are_tried_when_those_above_have_failed() {
     world.send(BOB, &respond(&first, "486 Busy Here", "1", ""));
     world.expect(BOB, "ACK");
     let second = world.expect(BOB_2, "INVITE sip:bob@10.0.0.2 ");
-    assert_eq!(header(&second, "P-Called-Party-ID"), "<sip:bob@example.test>");
+    assert_eq!(
+        header(&second, "P-Called-Party-ID"),
+        "<sip:bob@example.test>"
+    );
     assert_eq!(header(&second, "Max-Forwards"), "69");
     world.expect_silence();
     world.send(BOB_2, &respond(&second, "404 Not Found", "2", ""));
     world.expect(BOB_2, "ACK");
     let given = world.expect(CALLER, "SIP/2.0 486");
-    assert!(header(&given, "To").ends_with(";tag=1"), "of one class the first");
+    assert!(
+        header(&given, "To").ends_with(";tag=1"),
+        "of one class the first"
+    );
     world.expect_silence();
     world.pass_ms(100_000);
     world.discard();
@@ -205,9 +236,17 @@ fn contacts_of_lower_q_are_tried_when_those_above_have_failed() {
 fn of_one_instance_only_the_newest_flow_rings_and_the_next_when_it_failed() {
     let mut world = World::new(TENANTS, 1);
     let instance = "+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\"";
-    world.register(BOB, "bob", &format!("<sip:bob@10.0.0.1;ob>;reg-id=1;{instance}"));
+    world.register(
+        BOB,
+        "bob",
+        &format!("<sip:bob@10.0.0.1;ob>;reg-id=1;{instance}"),
+    );
     world.pass_ms(1000);
-    world.register(BOB_2, "bob", &format!("<sip:bob@10.0.0.1;ob>;reg-id=2;{instance}"));
+    world.register(
+        BOB_2,
+        "bob",
+        &format!("<sip:bob@10.0.0.1;ob>;reg-id=2;{instance}"),
+    );
     let invite = request(CALLER, "INVITE", "sip:bob@example.test", "i1", "");
     world.send(CALLER, &invite);
     world.expect(CALLER, "SIP/2.0 100");
@@ -222,7 +261,16 @@ fn of_one_instance_only_the_newest_flow_rings_and_the_next_when_it_failed() {
     world.expect(CALLER, "SIP/2.0 486");
     // Silence is as good as 430, a refusal is not.
     for silent in [true, false] {
-        world.send(CALLER, &request(CALLER, "INVITE", "sip:bob@example.test", &format!("i2{silent}"), ""));
+        world.send(
+            CALLER,
+            &request(
+                CALLER,
+                "INVITE",
+                "sip:bob@example.test",
+                &format!("i2{silent}"),
+                "",
+            ),
+        );
         world.expect(CALLER, "SIP/2.0 100");
         let newest = world.expect(BOB_2, "INVITE");
         if silent {
@@ -291,7 +339,10 @@ fn an_answer_that_crosses_the_cancel_is_forwarded() {
     world.send(CALLER, &of_invite("CANCEL", &invite, header(&invite, "To")));
     world.expect(CALLER, "SIP/2.0 200");
     world.expect(BOB, "CANCEL");
-    world.send(BOB, &respond(&first, "200 OK", "1", "Contact: <sip:bob@10.0.0.1>\r\n"));
+    world.send(
+        BOB,
+        &respond(&first, "200 OK", "1", "Contact: <sip:bob@10.0.0.1>\r\n"),
+    );
     let ok = world.expect(CALLER, "SIP/2.0 200");
     assert_eq!(header(&ok, "CSeq"), "1 INVITE");
     cancelled(&mut world, BOB_2, &second);
@@ -305,7 +356,10 @@ fn a_cancel_that_matches_nothing_is_481_and_one_from_elsewhere_too() {
     let cancel = of_invite("CANCEL", &invite, header(&invite, "To"));
     world.send("203.0.113.66:5062", &cancel);
     world.expect("203.0.113.66:5062", "SIP/2.0 481");
-    world.send(CALLER, &cancel.replace("branch=z9hG4bK-x4", "branch=z9hG4bK-x5"));
+    world.send(
+        CALLER,
+        &cancel.replace("branch=z9hG4bK-x4", "branch=z9hG4bK-x5"),
+    );
     world.expect(CALLER, "SIP/2.0 481");
     world.expect_silence();
 }
@@ -319,9 +373,14 @@ fn a_fork_is_cut_to_what_the_tables_hold() {
         let agent = format!("198.51.100.4{contact}:5060");
         world.register(&agent, "bob", &format!("<sip:bob@10.0.0.{contact}>"));
     }
-    world.send(CALLER, &request(CALLER, "INVITE", "sip:bob@example.test", "k1", ""));
+    world.send(
+        CALLER,
+        &request(CALLER, "INVITE", "sip:bob@example.test", "k1", ""),
+    );
     world.expect(CALLER, "SIP/2.0 100");
-    let ringing = (1..=6).filter(|it| world.waits_for(&format!("198.51.100.4{it}:5060"))).count();
+    let ringing = (1..=6)
+        .filter(|it| world.waits_for(&format!("198.51.100.4{it}:5060")))
+        .count();
     assert_eq!(ringing, 4);
     assert_eq!(world.count(Counter::ForksCut), 2);
 }

@@ -4,6 +4,8 @@
 
 mod calls;
 mod forks;
+mod shards;
+mod trunks;
 
 /// alice, bob and carol of example.test, callable from anywhere; a carrier with two targets.
 const TENANTS: &str = r#"
