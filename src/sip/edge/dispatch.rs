@@ -379,18 +379,6 @@ impl Parts {
         arrival: Arrival,
         message: Message<'_>,
     ) -> Disposition {
-        let source = arrival.flow.peer();
-        let (now, settings) = (turn.now.time, turn.settings);
-        if !turn.tables.is_trunk_source(source.socket_addr())
-            && !self.sources.try_request(now, settings, source)
-        {
-            return Disposition::Dropped(Counter::DroppedSourceBudget);
-        }
-        if reply::answer(turn, arrival, message, 200, |out| out.put(CAPABILITIES)) {
-            Disposition::Answered
-        } else {
-            Disposition::Dropped(Counter::DroppedNoRoom)
-        }
         let Self { sources, .. } = self;
         admission::answer_stranger(turn, sources, arrival, message, 200, |out| {
             out.put(CAPABILITIES);
