@@ -70,7 +70,7 @@ impl Floor {
             cores: vec![core],
             spin_us_max: 1000,
             meter: Meter::default(),
-            poison: None,
+            poison: Vec::new(),
             origin: Origin::new(),
             tables: Arc::default(),
         };

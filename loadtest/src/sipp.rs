@@ -256,19 +256,22 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// A line of SIPp's input: the user name, and the keyword that SIPp replaces by credentials.
+fn sipp_user(name: &str) -> String {
+    format!("{name};[authentication username={name} password=Correct-horse-1]\n")
+}
+
 fn write_tenants(folder: &Path, users: u32, trunk_port: u16) -> io::Result<()> {
     let mut provision = String::from("called,Correct-horse-1\n");
     let mut sipp = String::from("SEQUENTIAL\n");
     for user in 0..users {
         provision.push_str(&format!("user{user:06},Correct-horse-1\n"));
-        sipp.push_str(&format!("user{user:06};Correct-horse-1\n"));
+        sipp.push_str(&sipp_user(&format!("user{user:06}")));
     }
     fs::write(folder.join("provision.csv"), provision)?;
     fs::write(folder.join("users.csv"), sipp)?;
-    fs::write(
-        folder.join("called.csv"),
-        "SEQUENTIAL\ncalled;Correct-horse-1\n",
-    )?;
+    let called = format!("SEQUENTIAL\n{}", sipp_user("called"));
+    fs::write(folder.join("called.csv"), called)?;
     let tenants = format!(
         r#"[[account]]
 name = "sipp"
