@@ -1,51 +1,70 @@
 //! The words of a block, and how a look-up walks them.
 //!
 //! ```text
-//! block  root entry, then leaves and nodes in any order
+//! block  0, then leaves and nodes in any order
 //! entry  0 = no prefix | offset of a leaf | NODE + offset of a node
 //! leaf   covering leaf (0 = none in this block), count, ids ascending
-//! node   depth, key (1 or 4 words), outside, bitmap (8 words), ranks (2 words), runs
+//! node   head, key (1 or 4 words), outside, then for
+//!        few runs   last octets (2 words), runs
+//!        many runs  run of each octet (64 words), runs
 //! ```
-//! A node judges the octet at `depth`, which may lie several octets below its parent's: an address
-//! whose first `depth` octets are not those of `key` gets the entry `outside`. The 256 entries are
-//! kept as runs: bit b of the bitmap is set where the entry of octet b differs from the one before
-//! (bit 0 always is); `ranks` counts, for each word of the bitmap, the bits set in earlier words.
+//! A node judges the octet at its depth, which may lie several octets below its parent's: an
+//! address whose first octets are not those of `key` gets the entry `outside`. The 256 entries are
+//! kept as runs of equal ones. Up to 8 runs are found by their last octets, four to a word, 255
+//! where there is none; that is the node of a lone prefix, which then fits into 32 octets. More
+//! runs are found by a table with the number of each octet's run, four to a word. The head is the
+//! depth, and `MANY` where there is such a table.
 
 use super::key::Key;
 
 /// Set in an entry that is a node.
 pub(super) const NODE: u32 = 1 << 31;
 
-/// Words of a bitmap.
-const BITMAP_WORDS: usize = 256 / 32;
+/// Set in the head of a node that has a bitmap.
+const MANY: u32 = 1 << 8;
 
-/// Words of the ranks, an octet for each word of the bitmap.
-const RANK_WORDS: usize = BITMAP_WORDS / 4;
+/// Most runs of a node without a bitmap.
+const FEW_MAX: usize = 8;
 
-/// The longest prefix of a block that covers `key`: a leaf, or 0.
+/// Words of the last octets of up to `FEW_MAX` runs.
+const FEW_WORDS: usize = FEW_MAX / 4;
+
+/// Words of the table of a node with many runs.
+const TABLE_WORDS: usize = 256 / 4;
+
+/// The longest prefix below the entry `root` of a block that covers `key`: a leaf, or 0.
 #[inline]
-pub(super) fn longest<K: Key>(words: &[u32], key: K) -> u32 {
-    let mut entry = words[0];
+pub(super) fn longest<K: Key>(words: &[u32], root: u32, key: K) -> u32 {
+    let mut entry = root;
     while entry & NODE != 0 {
         let node = &words[(entry ^ NODE) as usize..];
-        let depth = node[0];
-        entry = if key.begins_like(&node[1..=K::WORDS], depth) {
-            run(&node[2 + K::WORDS..], key.octet(depth))
-        } else {
+        let depth = node[0] & !MANY;
+        let runs = &node[2 + K::WORDS..];
+        entry = if !key.begins_like(&node[1..=K::WORDS], depth) {
             node[1 + K::WORDS]
+        } else if node[0] & MANY == 0 {
+            few(runs, key.octet(depth))
+        } else {
+            many(runs, key.octet(depth))
         };
     }
     entry
 }
 
-/// The entry of `octet`; `words` begins with the bitmap.
+/// The entry of `octet`; `words` begins with the last octets.
 #[inline]
-fn run(words: &[u32], octet: u8) -> u32 {
-    let (word, bit) = (usize::from(octet >> 5), u32::from(octet & 31));
-    let upto = (words[word] & (u32::MAX >> (31 - bit))).count_ones();
-    let before = words[BITMAP_WORDS + word / 4] >> (8 * (word % 4)) & 0xff;
-    // Bit 0 of the bitmap is set, so at least one is counted.
-    words[BITMAP_WORDS + RANK_WORDS + (before + upto) as usize - 1]
+fn few(words: &[u32], octet: u8) -> u32 {
+    let ended = |word: u32| word.to_le_bytes().map(|last| usize::from(last < octet));
+    let [a, b, c, d] = ended(words[0]);
+    let [e, f, g, h] = ended(words[1]);
+    words[FEW_WORDS + a + b + c + d + e + f + g + h]
+}
+
+/// The entry of `octet`; `words` begins with the table.
+#[inline]
+fn many(words: &[u32], octet: u8) -> u32 {
+    let run = words[usize::from(octet / 4)] >> (8 * (octet % 4));
+    words[TABLE_WORDS + (run & 0xff) as usize]
 }
 
 /// A leaf: the leaf of the covering prefix (0 = none) and the ids.
@@ -77,26 +96,43 @@ pub(super) fn push_node<K: Key>(
     entries: &[u32; 256],
 ) -> u32 {
     let at = offset(words);
-    words.push(depth);
+    let begins = |octet: &usize| *octet == 0 || entries[*octet] != entries[*octet - 1];
+    let count = (0..256).filter(begins).count();
+    words.push(if count <= FEW_MAX {
+        depth
+    } else {
+        depth | MANY
+    });
     key.push_to(words);
     words.push(outside);
-    let bitmap = words.len();
-    words.extend([0; BITMAP_WORDS + RANK_WORDS]);
-    let mut before = None;
-    let mut runs = 0;
-    for (octet, entry) in entries.iter().enumerate() {
-        if octet % 32 == 0 {
-            let word = octet / 32;
-            words[bitmap + BITMAP_WORDS + word / 4] |= runs << (8 * (word % 4));
+    if count <= FEW_MAX {
+        // A run ends before the next one begins; the last ends at 255, as do those not there.
+        let mut last = [u8::MAX; FEW_MAX];
+        for (last, begin) in last.iter_mut().zip((0..256).filter(begins).skip(1)) {
+            *last = (begin - 1) as u8;
         }
-        if before != Some(entry) {
-            before = Some(entry);
-            runs += 1;
-            words[bitmap + octet / 32] |= 1 << (octet % 32);
-            words.push(*entry);
+        push_octets(words, &last);
+    } else {
+        let mut table = [0; 256];
+        let mut run = 0;
+        for (octet, number) in table.iter_mut().enumerate().skip(1) {
+            // At most 255 runs begin after octet 0.
+            run += u8::from(begins(&octet));
+            *number = run;
         }
+        push_octets(words, &table);
     }
+    words.extend((0..256).filter(begins).map(|octet| entries[octet]));
     at | NODE
+}
+
+/// Appends octets, four to a word, the first one lowest.
+fn push_octets(words: &mut Vec<u32>, octets: &[u8]) {
+    words.extend(octets.chunks_exact(4).map(|four| {
+        four.iter()
+            .rev()
+            .fold(0, |word, octet| (word << 8) | u32::from(*octet))
+    }));
 }
 
 fn offset(words: &[u32]) -> u32 {

@@ -6,12 +6,12 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::block::{push_id, push_leaf, push_node};
 use super::key::Key;
-use super::{AclId, Table, Trie};
+use super::{AclId, Slot, Table, Trie};
 
 /// Slots of one family: the values of the first 16 bits.
 const SLOTS: usize = 1 << 16;
 
-/// Prefixes up to this length live in `Trie::covers`.
+/// Prefixes up to this length are `Slot::cover`.
 const SHORT_BITS: u8 = 16;
 
 /// One entry; the order puts a prefix before those inside it, and ids ascending.
@@ -69,23 +69,21 @@ fn trie<K: Key>(mut entries: Vec<Entry<K>>) -> Trie {
     }
     entries.sort_unstable();
     entries.dedup();
-    let (covers, short) = covers(&entries);
-    let mut blocks = vec![None; SLOTS].into_boxed_slice();
+    let mut slots = vec![Slot::default(); SLOTS].into_boxed_slice();
+    let short = covers(&entries, &mut slots);
     let mut builder = Builder::default();
     for slot in entries.chunk_by(|a, b| a.key.slot() == b.key.slot()) {
-        blocks[slot[0].key.slot()] = builder.block(slot);
+        if let Some((block, root)) = builder.block(slot) {
+            let slot = &mut slots[slot[0].key.slot()];
+            (slot.block, slot.root) = (Some(block), root);
+        }
     }
-    Trie {
-        blocks,
-        covers,
-        short,
-    }
+    Trie { slots, short }
 }
 
 /// Paints the prefixes of at most 16 bits over the slots, shorter ones first, so that what a slot
 /// holds when a prefix comes is the prefix that covers it.
-fn covers<K: Key>(entries: &[Entry<K>]) -> (Box<[u32]>, Arc<[u32]>) {
-    let mut covers = vec![0; SLOTS].into_boxed_slice();
+fn covers<K: Key>(entries: &[Entry<K>], slots: &mut [Slot]) -> Arc<[u32]> {
     let mut words = vec![0];
     let short = entries.iter().filter(|entry| entry.bits <= SHORT_BITS);
     let short: Vec<&Entry<K>> = short.collect();
@@ -96,8 +94,11 @@ fn covers<K: Key>(entries: &[Entry<K>]) -> (Box<[u32]>, Arc<[u32]>) {
                 Some((key, leaf)) if key == entry.key => leaf,
                 Some(_) | None => {
                     let first = entry.key.slot();
-                    let leaf = push_leaf(&mut words, covers[first]);
-                    covers[first..first + (1 << (SHORT_BITS - bits))].fill(leaf);
+                    let leaf = push_leaf(&mut words, slots[first].cover);
+                    let covered = 1 << (SHORT_BITS - bits);
+                    for slot in &mut slots[first..first + covered] {
+                        slot.cover = leaf;
+                    }
                     leaf
                 }
             };
@@ -105,7 +106,7 @@ fn covers<K: Key>(entries: &[Entry<K>]) -> (Box<[u32]>, Arc<[u32]>) {
             last = Some((entry.key, leaf));
         }
     }
-    (covers, words.into())
+    words.into()
 }
 
 /// A distinct prefix of a block with its leaf.
@@ -126,8 +127,8 @@ struct Builder<K> {
 }
 
 impl<K: Key> Builder<K> {
-    /// The block of one slot's entries; `None` when all of them are short.
-    fn block(&mut self, entries: &[Entry<K>]) -> Option<Arc<[u32]>> {
+    /// The block of one slot's entries and its root entry; `None` when all of them are short.
+    fn block(&mut self, entries: &[Entry<K>]) -> Option<(Arc<[u32]>, u32)> {
         self.words.clear();
         self.words.push(0);
         self.prefixes.clear();
@@ -140,9 +141,9 @@ impl<K: Key> Builder<K> {
             return None;
         }
         let prefixes = std::mem::take(&mut self.prefixes);
-        self.words[0] = self.node(&prefixes, 0);
+        let root = self.node(&prefixes, 0);
         self.prefixes = prefixes;
-        Some(Arc::from(&self.words[..]))
+        Some((Arc::from(&self.words[..]), root))
     }
 
     /// The leaf of a prefix; entries of the same prefix follow each other.

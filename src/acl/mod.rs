@@ -3,7 +3,7 @@
 //! Owns longest-prefix match for IPv4 and IPv6. Must not know what an ACL id stands for.
 //!
 //! The first 16 bits of an address choose a slot. A slot holds the longest prefix of at most
-//! 16 bits that covers it (`covers`) and, where longer prefixes begin with these bits, a block:
+//! 16 bits that covers it (`cover`) and, where longer prefixes begin with these bits, a block:
 //! one immutable array with a trie of 8-bit steps, its leaves and their ids. A leaf holds the ids
 //! of its own prefix and a link to the prefix that covers it, so that memory is linear in the
 //! entries whatever lies above them. A block knows nothing outside itself, so a later generation
@@ -35,15 +35,24 @@ pub struct Table {
     ipv6: Trie,
 }
 
-/// The table of one address family; empty boxes where the family has no prefix.
+/// The table of one address family.
 #[derive(Clone, Debug, Default)]
 struct Trie {
-    /// By slot: the prefixes longer than 16 bits.
-    blocks: Box<[Option<Arc<[u32]>>]>,
-    /// By slot: the leaf in `short` of the longest prefix of at most 16 bits, 0 = none.
-    covers: Box<[u32]>,
+    /// By the first 16 bits; empty where the family has no prefix.
+    slots: Box<[Slot]>,
     /// Leaves of the prefixes of at most 16 bits.
     short: Arc<[u32]>,
+}
+
+/// What begins with the same 16 bits.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    /// The prefixes longer than 16 bits.
+    block: Option<Arc<[u32]>>,
+    /// The entry in `block` where a look-up begins.
+    root: u32,
+    /// The leaf in `Trie::short` of the longest prefix of at most 16 bits, 0 = none.
+    cover: u32,
 }
 
 impl Table {
@@ -88,41 +97,40 @@ impl Table {
 impl Trie {
     #[inline]
     fn covering<K: Key>(&self, key: K) -> Covering<'_> {
-        let slot = key.slot();
-        let (words, leaf) = match self.blocks.get(slot) {
-            Some(Some(block)) => (&block[..], block::longest(block, key)),
-            Some(None) | None => (&[][..], 0),
+        let Some(slot) = self.slots.get(key.slot()) else {
+            return Covering::default();
+        };
+        let (words, leaf) = match &slot.block {
+            Some(block) => (&block[..], block::longest(block, slot.root, key)),
+            None => (&[][..], 0),
         };
         Covering {
             words,
             leaf,
-            trie: self,
-            slot,
-            short: false,
+            short: &self.short,
+            cover: slot.cover,
         }
     }
 
     fn bytes(&self) -> usize {
         let counters = 2 * size_of::<usize>();
-        let blocks = self.blocks.iter().flatten();
+        let blocks = self.slots.iter().filter_map(|slot| slot.block.as_ref());
         let blocks: usize = blocks.map(|block| counters + size_of_val(&block[..])).sum();
-        size_of_val(&self.blocks[..])
-            + size_of_val(&self.covers[..])
-            + size_of_val(&self.short[..])
-            + blocks
+        size_of_val(&self.slots[..]) + size_of_val(&self.short[..]) + blocks
     }
 }
 
 /// The ids of each prefix that covers an address, longest prefix first.
+#[derive(Default)]
 struct Covering<'a> {
     /// The array `leaf` lies in.
     words: &'a [u32],
     /// The leaf that comes next, 0 = none in `words`.
     leaf: u32,
-    trie: &'a Trie,
-    slot: usize,
-    /// True once `words` is `trie.short`.
-    short: bool,
+    /// Where `cover` lies.
+    short: &'a [u32],
+    /// The leaf that comes after those of `words`, 0 = none.
+    cover: u32,
 }
 
 impl<'a> Iterator for Covering<'a> {
@@ -130,13 +138,12 @@ impl<'a> Iterator for Covering<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<&'a [u32]> {
-        if self.leaf == 0 && !self.short {
-            self.short = true;
-            self.words = &self.trie.short;
-            self.leaf = self.trie.covers.get(self.slot).copied().unwrap_or(0);
-        }
         if self.leaf == 0 {
-            return None;
+            self.words = self.short;
+            self.leaf = std::mem::take(&mut self.cover);
+            if self.leaf == 0 {
+                return None;
+            }
         }
         let (parent, ids) = block::leaf(self.words, self.leaf);
         self.leaf = parent;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::check_trunk::{check_sources_unique, check_trunk, check_trunk_ids};
-use super::directory::Directory;
+use super::directory::{AccountNames, Directory};
 use super::model::{Account, CredentialList, Domain, Provision, Route};
 use super::text::Name;
 use super::{SecureMedia, Sid, SidKind};
@@ -260,6 +260,39 @@ fn check_account(
     ] {
         found.bound(&at.item(key, max), count, max);
     }
+    check_lists(account, names, at, bounds, found);
+    check_domains(account, number, at, directory, found);
+    for (index, trunk) in account.trunks.iter().enumerate() {
+        let at = at.item("trunk", index);
+        if names.trunks.get(&trunk.name) != Some(&index) {
+            let message = "is the name of another trunk of this account; choose another";
+            found.add(&at.key("name"), message);
+        }
+        check_trunk(trunk, Some(number), &at, directory, bounds, found);
+    }
+    let mut seen = HashMap::new();
+    for (index, route) in account.routes.iter().enumerate() {
+        let at = at.item("route", index);
+        check_route(route, number, &at, directory, found);
+        if let Some(domain) = &route.domain
+            && seen
+                .insert((domain, &route.number, &route.prefix), index)
+                .is_some()
+        {
+            let message = "is routed for this domain already; remove one of the two routes";
+            found.add(&at.key(number_key(route)), message);
+        }
+    }
+}
+
+/// Credential lists and access control lists.
+fn check_lists(
+    account: &Account,
+    names: &AccountNames<'_>,
+    at: &At<'_>,
+    bounds: &Bounds,
+    found: &mut Findings,
+) {
     for (index, list) in account.credential_lists.iter().enumerate() {
         let at = at.item("credential_list", index);
         if names.credential_lists.get(&list.name) != Some(&index) {
@@ -282,6 +315,15 @@ fn check_account(
         );
         unique(&acl.entries, "entries", &at, found);
     }
+}
+
+fn check_domains(
+    account: &Account,
+    number: usize,
+    at: &At<'_>,
+    directory: &Directory<'_>,
+    found: &mut Findings,
+) {
     for (index, domain) in account.domains.iter().enumerate() {
         let at = at.item("domain", index);
         if directory.domains.get(domain.name.as_str()) != Some(&(number, index)) {
@@ -300,27 +342,6 @@ fn check_account(
             );
         }
         check_domain(domain, number, &at, directory, found);
-    }
-    for (index, trunk) in account.trunks.iter().enumerate() {
-        let at = at.item("trunk", index);
-        if names.trunks.get(&trunk.name) != Some(&index) {
-            let message = "is the name of another trunk of this account; choose another";
-            found.add(&at.key("name"), message);
-        }
-        check_trunk(trunk, Some(number), &at, directory, bounds, found);
-    }
-    let mut seen = HashMap::new();
-    for (index, route) in account.routes.iter().enumerate() {
-        let at = at.item("route", index);
-        check_route(route, number, &at, directory, found);
-        if let Some(domain) = &route.domain
-            && seen
-                .insert((domain, &route.number, &route.prefix), index)
-                .is_some()
-        {
-            let message = "is routed for this domain already; remove one of the two routes";
-            found.add(&at.key(number_key(route)), message);
-        }
     }
 }
 
@@ -532,6 +553,11 @@ fn check_route_shape(route: &Route, at: &At<'_>, found: &mut Findings) {
             );
         }
     }
+    check_destination(route, at, found);
+}
+
+/// Where a route leads, and what is done to the number on the way.
+fn check_destination(route: &Route, at: &At<'_>, found: &mut Findings) {
     match (&route.aor, &route.trunk, route.status) {
         (Some(_), None, None) | (None, Some(_), None) => {}
         (None, None, Some(status)) => {

@@ -17,26 +17,7 @@ pub(super) fn check_trunk(
     bounds: &Bounds,
     found: &mut Findings,
 ) {
-    match (&trunk.accounts, owner) {
-        (Some(_), Some(_)) => found.add(
-            &at.key("accounts"),
-            "belongs to an operator's [[trunk]]; an account's own trunk is its own, remove it",
-        ),
-        (Some(named), None) => {
-            if named.is_empty() {
-                let message = "names nobody; name an account, or remove the key for all";
-                found.add(&at.key("accounts"), message);
-            }
-            unique(named, "accounts", at, found);
-            for (index, name) in named.iter().enumerate() {
-                if !directory.accounts.contains_key(name) {
-                    let message = "is no account; correct the name or add an [[account]]";
-                    found.add(&at.item("accounts", index), message);
-                }
-            }
-        }
-        (None, _) => {}
-    }
+    check_accounts(trunk, owner, at, directory, found);
     if trunk.targets.is_empty() && trunk.sources.is_empty() {
         found.add(at, "has neither targets nor sources; add what it is for");
     }
@@ -81,6 +62,36 @@ pub(super) fn check_trunk(
                            but 401, 407 and 487";
             found.add(&at.item("failover_statuses", index), message);
         }
+    }
+}
+
+/// Whom a trunk is for.
+fn check_accounts(
+    trunk: &Trunk,
+    owner: Option<usize>,
+    at: &At<'_>,
+    directory: &Directory<'_>,
+    found: &mut Findings,
+) {
+    match (&trunk.accounts, owner) {
+        (Some(_), Some(_)) => found.add(
+            &at.key("accounts"),
+            "belongs to an operator's [[trunk]]; an account's own trunk is its own, remove it",
+        ),
+        (Some(named), None) => {
+            if named.is_empty() {
+                let message = "names nobody; name an account, or remove the key for all";
+                found.add(&at.key("accounts"), message);
+            }
+            unique(named, "accounts", at, found);
+            for (index, name) in named.iter().enumerate() {
+                if !directory.accounts.contains_key(name) {
+                    let message = "is no account; correct the name or add an [[account]]";
+                    found.add(&at.item("accounts", index), message);
+                }
+            }
+        }
+        (None, _) => {}
     }
 }
 
@@ -160,8 +171,8 @@ pub(super) fn check_sources_unique(
     }
 }
 
-/// The routes (places in `routes`) whose sources meet those of an earlier one. Sources are sorted so
-/// that one comes after those it lies in; two prefixes meet only when one lies in the other.
+/// The routes (places in `routes`) whose sources meet those of an earlier one. Sources are sorted
+/// so that one comes after those it lies in; two prefixes meet only when one lies in the other.
 fn clashes(routes: &[FromTrunk], directory: &Directory<'_>) -> Vec<usize> {
     let mut ranges = Vec::new();
     for (place, route) in routes.iter().enumerate() {
@@ -195,4 +206,69 @@ fn range(source: &Source) -> (u128, u128) {
         IpAddr::V6(address) => u128::from(address),
     };
     (number(source.net.network()), number(source.net.broadcast()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
+    use ipnet::Ipv4Net;
+    use proptest::prelude::*;
+
+    use crate::tenant::provision::parse;
+
+    /// A few addresses, so that prefixes nest and repeat.
+    fn source() -> impl Strategy<Value = (Ipv4Net, Option<u16>)> {
+        (0..4_u32, 28..=32_u8, 0..4_u16).prop_map(|(low, bits, port)| {
+            let bits = if port == 0 { bits } else { 32 };
+            let address = Ipv4Addr::from(0xc000_0200 | (low << 1));
+            let net = Ipv4Net::new(address, bits)
+                .expect("at most 32 bits")
+                .trunc();
+            (net, (port != 0).then_some(5060 + port))
+        })
+    }
+
+    fn written((net, port): &(Ipv4Net, Option<u16>)) -> String {
+        match port {
+            Some(port) => format!("\"{}:{port}\"", net.addr()),
+            None => format!("\"{net}\""),
+        }
+    }
+
+    fn meet(a: &(Ipv4Net, Option<u16>), b: &(Ipv4Net, Option<u16>)) -> bool {
+        let nested = a.0.contains(&b.0) || b.0.contains(&a.0);
+        nested && (a.1.is_none() || b.1.is_none() || a.1 == b.1)
+    }
+
+    proptest! {
+        #[test]
+        fn shared_sources_are_found_like_comparing_every_pair(
+            trunks in prop::collection::vec(prop::collection::hash_set(source(), 1..4), 1..6),
+        ) {
+            let mut text = String::new();
+            for (n, sources) in trunks.iter().enumerate() {
+                let sources: Vec<String> = sources.iter().map(written).collect();
+                text += &format!(
+                    "[[account]]\nname = \"a{n}\"\n[[account.trunk]]\nname = \"t\"\n\
+                     sources = [{}]\n[[account.route]]\nfrom_trunk = \"t\"\nnumber = \"1\"\n\
+                     status = 404\n",
+                    sources.join(", ")
+                );
+            }
+            let refused = |n: usize| {
+                trunks[..n].iter().flatten().any(|a| trunks[n].iter().any(|b| meet(a, b)))
+            };
+            let expected: Vec<String> = (0..trunks.len())
+                .filter(|n| refused(*n))
+                .map(|n| format!("account[{n}].route[0].number"))
+                .collect();
+            let found = match parse(&text, Path::new("tenants.toml")) {
+                Ok(_) => Vec::new(),
+                Err(error) => error.problems.into_iter().map(|problem| problem.key).collect(),
+            };
+            prop_assert_eq!(found, expected, "{}", text);
+        }
+    }
 }

@@ -12,6 +12,8 @@
 mod check;
 mod check_trunk;
 mod compile;
+#[cfg(test)]
+mod compile_tests;
 mod credentials;
 mod directory;
 mod index;

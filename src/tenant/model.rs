@@ -6,12 +6,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::text::{
     AclName, Aor, DomainName, Invalid, Name, Number, Prefix, Source, TargetUri, Token, Username,
-    check_password,
+    check_password, deserialize_text,
 };
 use super::{Credential, SecureMedia, Sid, SidKind};
 
@@ -81,8 +82,7 @@ pub struct User {
 }
 
 /// What proves a user.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// The password; replaced by its hashes when tables are compiled.
     Password(Box<str>),
@@ -91,14 +91,6 @@ pub enum Secret {
 }
 
 impl Secret {
-    /// A password.
-    ///
-    /// # Errors
-    /// A password that is too short, too long or too simple.
-    pub fn password(text: &str) -> Result<Self, Invalid> {
-        check_password(text).map(|()| Self::Password(text.into()))
-    }
-
     /// What digest responses of `username` are checked against in `realm`.
     #[must_use]
     pub fn credential(&self, username: &Username, realm: &str) -> Credential {
@@ -109,11 +101,18 @@ impl Secret {
     }
 }
 
-impl TryFrom<String> for Secret {
-    type Error = Invalid;
+/// A password; the error is that of one too short, too long or too simple.
+impl FromStr for Secret {
+    type Err = Invalid;
 
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        check_password(&text).map(|()| Self::Password(text.into()))
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check_password(text).map(|()| Self::Password(text.into()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_text(deserializer)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The values that tenants write, each a type that can only hold what is allowed.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::normalize_number;
 use crate::limits::{
@@ -25,12 +26,49 @@ impl Invalid {
     }
 }
 
+/// Reads a text by its `FromStr` while the deserializer still knows where it stands, so that an
+/// error in an array names the element.
+struct TextVisitor<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = Invalid>> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+/// Deserializes a type by its `FromStr`.
+pub(super) fn deserialize_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err = Invalid>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_str(TextVisitor(PhantomData))
+}
+
+/// `Deserialize` by `FromStr`.
+macro_rules! deserialize_text {
+    ($($name:ty),*) => {
+        $(impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserialize_text(deserializer)
+            }
+        })*
+    };
+}
+
+deserialize_text!(Aor, Prefix, Source, TargetUri);
+
 /// A text type: a boxed string behind a check that may change its form.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $parse:path) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-        #[serde(try_from = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -49,13 +87,7 @@ macro_rules! text {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = Invalid;
-
-            fn try_from(text: String) -> Result<Self, Invalid> {
-                text.parse()
-            }
-        }
+        deserialize_text!($name);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,10 +220,14 @@ fn check_number(text: &str) -> Result<String, Invalid> {
             "has {length} characters, a number has at most {AOR_USER_BYTES_MAX}; shorten it"
         )));
     }
-    if !text.bytes().all(|byte| is_user_byte(byte) || byte == b'#') {
+    // A semicolon would begin parameters, which numbers are compared without.
+    if !text
+        .bytes()
+        .all(|byte| (is_user_byte(byte) && byte != b';') || byte == b'#')
+    {
         return Err(Invalid::new(
             "has a character that no number or user part may hold; write it un-escaped, without \
-             spaces, scheme or host, as in \"+15550100\"",
+             spaces, scheme, host or parameters, as in \"+15550100\"",
         ));
     }
     Ok(normalize_number(text).into_owned())
@@ -240,8 +276,7 @@ pub fn check_password(text: &str) -> Result<(), Invalid> {
 }
 
 /// An address of record, `user@domain`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aor {
     /// The user part.
     pub user: Username,
@@ -266,8 +301,7 @@ impl FromStr for Aor {
 }
 
 /// An address prefix, host bits removed; a single address is a prefix of full length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Prefix(pub IpNet);
 
 impl FromStr for Prefix {
@@ -294,8 +328,7 @@ impl FromStr for Prefix {
 }
 
 /// Where a trunk's calls come from: a prefix, or one address with a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
     /// The addresses.
     pub net: IpNet,
@@ -328,8 +361,7 @@ impl FromStr for Source {
 }
 
 /// Where a trunk's calls go.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetUri {
     /// The address and port, 5060 where none is written.
     pub address: SocketAddr,
@@ -388,18 +420,3 @@ impl FromStr for TargetUri {
         })
     }
 }
-
-/// `TryFrom<String>` as serde wants it, by `FromStr`.
-macro_rules! try_from_string {
-    ($($name:ty),*) => {
-        $(impl TryFrom<String> for $name {
-            type Error = Invalid;
-
-            fn try_from(text: String) -> Result<Self, Invalid> {
-                text.parse()
-            }
-        })*
-    };
-}
-
-try_from_string!(Aor, Prefix, Source, TargetUri);

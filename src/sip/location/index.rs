@@ -123,7 +123,9 @@ mod tests {
         #[test]
         fn finds_what_a_map_finds(
             // Few distinct hashes, at both ends of the range, so that runs collide and wrap.
-            steps in prop::collection::vec((any::<bool>(), 0u32..24, 0u64..4, any::<bool>()), 1..300)
+            steps in prop::collection::vec(
+                (any::<bool>(), 0u32..24, 0u64..4, any::<bool>()), 1..300
+            )
         ) {
             let mut index = Index::with_capacity(24);
             let mut model = BTreeMap::new();

@@ -164,20 +164,16 @@ impl Location {
             })
     }
 
-    /// True when the REGISTER that `registration` describes made or changed a binding of `aor`.
+    /// True when the REGISTER `id` that came on `flow` was the last to change a binding of `aor`.
     pub(crate) fn is_retransmission(
         &self,
         turn: &Turn<'_>,
         aor: &[u8],
-        origin: &RequestId,
+        id: &RequestId,
         flow: Flow,
     ) -> bool {
-        self.live(turn.tables, turn.now.time, aor).any(|view| {
-            view.binding.call_id == origin.call_id
-                && view.binding.cseq == origin.cseq
-                && view.binding.branch == origin.branch
-                && view.flow() == flow
-        })
+        let mut live = self.live(turn.tables, turn.now.time, aor);
+        live.any(|view| view.was_changed_by(id) && view.flow() == flow)
     }
 
     /// What tells a REGISTER from others, hashed.
@@ -443,6 +439,13 @@ impl<'a> View<'a> {
         self.binding.q_milli != Q_ABSENT
     }
 
+    /// True when it was changed last by this REGISTER.
+    pub(crate) fn was_changed_by(self, id: &RequestId) -> bool {
+        self.binding.call_id == id.call_id
+            && self.binding.cseq == id.cseq
+            && self.binding.branch == id.branch
+    }
+
     /// When it expires.
     pub(crate) const fn expires_at(self) -> Time {
         self.binding.expires_at
@@ -495,4 +498,37 @@ fn fits(tables: &Tables, aor: &[u8], domain: DomainId, list: CredentialListId) -
     domain.name.as_bytes() == &aor[at + 1..]
         && lists.contains(&list)
         && tables.credential(list, &aor[..at]).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::testing;
+
+    #[test]
+    fn partitions_are_the_same_everywhere_and_evenly_filled() {
+        let keys = testing::keys();
+        let mut counts = [0u32; limits::PARTITIONS];
+        for number in 0..25_600 {
+            let aor = format!("{number}@example.test");
+            counts[usize::from(partition(&keys, aor.as_bytes()))] += 1;
+        }
+        // 100 expected, deviation 10: six of them are beyond chance.
+        assert!(
+            counts.iter().all(|count| (40..160).contains(count)),
+            "{counts:?}"
+        );
+        // A number that moves here moves every binding of a deployment: never without a reason.
+        assert_eq!(partition(&keys, b"alice@example.test"), 76);
+        let mut others = testing::keys();
+        others.token[0].key = [0xAA; 16];
+        others.hash = [0xBB; 16];
+        others.nonce = [0xCC; 32];
+        for number in 0..100 {
+            let aor = format!("{number}@example.test");
+            let aor = aor.as_bytes();
+            assert_eq!(partition(&keys, aor), partition(&others, aor));
+            assert_eq!(owner(&keys, 3, aor).0, partition(&keys, aor) % 3);
+        }
+    }
 }

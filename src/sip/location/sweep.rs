@@ -11,24 +11,28 @@ pub(crate) const HOUSEKEEPING_SLOT: u32 = 0;
 /// Slots looked at in one slice: about a millisecond where every credential misses the cache.
 const SLICE_SLOTS: u32 = 8192;
 
-/// A sweep in progress.
+/// A sweep in progress. It goes round: tables that change while it runs lengthen it to a whole
+/// round from where it is, so that no slot is passed over however often they change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sweep {
     /// The generation it compares with.
     generation: u64,
-    /// The first slot not looked at.
+    /// The slot looked at next.
     cursor: u32,
+    /// Slots still to be looked at.
+    left: u32,
 }
 
 impl Location {
     /// The tables changed: a sweep starts, and its first slice is done now.
     pub(crate) fn handle_tables(&mut self, turn: &mut Turn<'_>) {
-        let is_running = self.sweep.is_some();
-        self.sweep = Some(Sweep {
-            generation: turn.tables.generation,
-            cursor: 0,
-        });
-        if !is_running {
+        // One that runs heeds the change with its next slice.
+        if self.sweep.is_none() {
+            self.sweep = Some(Sweep {
+                generation: turn.tables.generation,
+                cursor: 0,
+                left: self.bindings.capacity(),
+            });
             self.handle_housekeeping(turn);
         }
     }
@@ -38,21 +42,20 @@ impl Location {
         let Some(mut sweep) = self.sweep.take() else {
             return;
         };
+        let capacity = self.bindings.capacity();
         if sweep.generation != turn.tables.generation {
-            sweep = Sweep {
-                generation: turn.tables.generation,
-                cursor: 0,
-            };
+            sweep.generation = turn.tables.generation;
+            sweep.left = capacity;
         }
-        let end = (sweep.cursor + SLICE_SLOTS).min(self.bindings.capacity());
-        for slot in sweep.cursor..end {
-            self.sweep_slot(turn, slot);
+        for _ in 0..sweep.left.min(SLICE_SLOTS) {
+            self.sweep_slot(turn, sweep.cursor);
+            sweep.cursor = (sweep.cursor + 1) % capacity;
+            sweep.left -= 1;
         }
-        if end == self.bindings.capacity() {
+        if sweep.left == 0 {
             self.swept = sweep.generation;
             return;
         }
-        sweep.cursor = end;
         let timer = Timer {
             kind: TimerKind::Housekeeping,
             key: Key {

@@ -1,7 +1,7 @@
 //! The answers of the registrar itself.
 
-use super::Refused;
-use crate::sip::location::{Location, View};
+use super::{Refused, contacts};
+use crate::sip::location::{Location, RequestId, View};
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, Time, reply};
 use crate::wire::{HeaderName, Message, Writer};
@@ -13,8 +13,8 @@ pub(super) struct Bindings<'a> {
     pub(super) location: &'a Location,
     /// The address of record.
     pub(super) aor: &'a [u8],
-    /// True when outbound was used.
-    pub(super) outbound: bool,
+    /// The REGISTER answered.
+    pub(super) id: &'a RequestId,
 }
 
 impl Bindings<'_> {
@@ -22,36 +22,26 @@ impl Bindings<'_> {
     pub(super) fn send(&self, turn: &mut Turn<'_>, arrival: Arrival, message: Message<'_>) -> bool {
         let (tables, now) = (turn.tables, turn.now.time);
         reply::answer(turn, arrival, message, 200, |out| {
+            let mut path: &[u8] = b"";
+            let mut used_outbound = false;
             for view in self.location.live(tables, now, self.aor) {
                 write_contact(now, view, out);
+                if view.was_changed_by(self.id) {
+                    path = view.path();
+                    used_outbound |= view.reg_id() != 0;
+                }
             }
-            self.write_path(tables, now, arrival, message, out);
-            if self.outbound {
-                // RFC 5626 §6: tells the phone that its flow is kept.
+            // RFC 3327 §5.3: the Path that was kept is told, where the user agent knows it.
+            if !path.is_empty() && contacts::has_option(message, HeaderName::Supported, b"path") {
+                out.put(b"Path: ");
+                out.put(path);
+                out.put(b"\r\n");
+            }
+            // RFC 5626 §6: tells the phone that its flow is kept.
+            if used_outbound && contacts::is_outbound(message) {
                 out.put(b"Require: outbound\r\n");
             }
         })
-    }
-
-    /// RFC 3327 §5.3: the Path that was kept is told, where the user agent knows it.
-    fn write_path(
-        &self,
-        tables: &crate::tenant::Tables,
-        now: Time,
-        arrival: Arrival,
-        message: Message<'_>,
-        out: &mut Writer<'_>,
-    ) {
-        if !super::contacts::has_option(message, HeaderName::Supported, b"path") {
-            return;
-        }
-        let mut live = self.location.live(tables, now, self.aor);
-        let kept = live.find(|view| view.flow() == arrival.flow && !view.path().is_empty());
-        if let Some(view) = kept {
-            out.put(b"Path: ");
-            out.put(view.path());
-            out.put(b"\r\n");
-        }
     }
 }
 

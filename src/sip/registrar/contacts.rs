@@ -11,8 +11,8 @@ use crate::sip::turn::Turn;
 use crate::sip::{Arrival, admission};
 use crate::wire::host_addr;
 use crate::wire::{
-    Contacts, HeaderName, Message, NameAddr, Param, Scheme, Transport, Uri, parse_decimal,
-    split_values,
+    Contacts, HeaderName, Message, NameAddr, Param, Scheme, Transport, Uri, host_addr,
+    parse_decimal, split_values,
 };
 
 /// Longest value of `+sip.instance` kept, in octets; a URN of a UUID has 47.
@@ -27,23 +27,23 @@ const EXPIRES_MALFORMED_S: u32 = 3600;
 const _: () = assert!(INSTANCE_BYTES_MAX <= u8::MAX as usize);
 
 /// What the Contact header asks for.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
-pub(super) enum Ask<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
     /// No Contact: the bindings are asked for.
     Query,
     /// `*`: every binding goes.
     RemoveAll,
     /// One or more contacts.
-    Change(WantedList<'a>),
+    Change,
 }
 
-/// Reads the contacts of a REGISTER.
+/// Reads the contacts of a REGISTER into `wanted`, which is empty.
 pub(super) fn read<'a>(
     turn: &Turn<'_>,
     arrival: Arrival,
     message: Message<'a>,
-) -> Result<Ask<'a>, Refused> {
+    wanted: &mut WantedList<'a>,
+) -> Result<Ask, Refused> {
     let contacts = Contacts::of(message)
         .map_err(|_| Refused::warn(400, "The Contact header can not be read"))?;
     let header = message
@@ -56,14 +56,13 @@ pub(super) fn read<'a>(
         Contacts::Wildcard => Err(Refused::warn(400, "Contact * needs Expires: 0")),
         Contacts::List(values) => {
             let via_is_natted = is_via_behind_nat(arrival, message);
-            let mut list = WantedList::default();
             for value in values {
                 let value = value.map_err(|_| Refused::warn(400, "A Contact can not be read"))?;
-                if !list.push(read_one(turn, arrival, &value, header, via_is_natted)?) {
+                if !wanted.push(read_one(turn, arrival, &value, header, via_is_natted)?) {
                     return Err(Refused::warn(403, "Too many contacts"));
                 }
             }
-            Ok(Ask::Change(list))
+            Ok(Ask::Change)
         }
     }
 }
@@ -92,7 +91,7 @@ fn read_one<'a>(
     }
     let expires_s = asked.min(turn.settings.expires_max_s);
     let source = arrival.flow.peer();
-    let address = host_addr(uri.host);
+    let address = address_of(uri.host);
     let port = uri.port.unwrap_or(default_port(match uri.scheme {
         Scheme::Sips => Transport::Tls,
         Scheme::Sip | Scheme::Tel | Scheme::Other => Transport::Udp,
@@ -234,7 +233,18 @@ fn is_via_behind_nat(arrival: Arrival, message: Message<'_>) -> bool {
     let via = message.top_via();
     let source = arrival.flow.peer();
     let port = via.port.unwrap_or(default_port(via.transport));
-    host_addr(via.host) != Some(source.ip()) || via.rport.is_some() && port != source.port()
+    address_of(via.host) != Some(source.ip()) || via.rport.is_some() && port != source.port()
+}
+
+/// A host as an address, when it is one; an IPv4-mapped one is IPv4, as sources are.
+fn address_of(host: &[u8]) -> Option<IpAddr> {
+    host_addr(host).map(|address| address.to_canonical())
+}
+
+/// RFC 5626 §6: true when the user agent says that it supports outbound.
+pub(super) fn is_outbound(message: Message<'_>) -> bool {
+    has_option(message, HeaderName::Supported, b"outbound")
+        || has_option(message, HeaderName::Require, b"outbound")
 }
 
 /// True when `tag` is among the values of the headers named `name`.

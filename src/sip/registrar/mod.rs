@@ -14,7 +14,10 @@ mod tests;
 
 use super::admission::{self, Credentialed, Refusal};
 use super::auth::Authenticator;
-use super::location::{ChangeRefused, Location, Registration, RequestId, TargetSetWriter};
+use super::location::{
+    ChangeRefused, HOUSEKEEPING_SLOT, Location, Registration, RequestId, TargetSetWriter,
+    WantedList,
+};
 use super::rate::Sources;
 use super::turn::Turn;
 use super::{Arrival, Command, Counter, Disposition, Report, Strangers, Timer, TimerKind};
@@ -109,12 +112,12 @@ impl Registrar {
             }
         };
         let sent = match outcome {
-            Outcome::Accepted { outbound } => {
+            Outcome::Accepted(id) => {
                 turn.counters.add(Counter::RegistersAccepted);
                 let answer = answer::Bindings {
                     location: &self.location,
                     aor: aor.written(),
-                    outbound,
+                    id: &id,
                 };
                 answer.send(turn, arrival, message)
             }
@@ -169,8 +172,7 @@ impl Registrar {
             // RFC 3261 §8.2.7: the first 200 was lost. It is not authenticated again, as its
             // nonce count is used up; the answer goes where the first one went.
             turn.counters.add(Counter::RegisterRetransmissions);
-            let outbound = is_outbound(message);
-            return Ok(Outcome::Accepted { outbound });
+            return Ok(Outcome::Accepted(id));
         }
         let demand = Credentialed {
             name: HeaderName::Authorization,
@@ -198,12 +200,12 @@ impl Registrar {
             id,
         };
         Ok(match self.obey(turn, arrival, message, aor, &asker) {
-            Ok(outbound) => Outcome::Accepted { outbound },
+            Ok(()) => Outcome::Accepted(id),
             Err(refused) => Outcome::Refused(refused),
         })
     }
 
-    /// Does what an authenticated REGISTER asks; true when outbound was used (RFC 5626 §6).
+    /// Does what an authenticated REGISTER asks.
     fn obey(
         &mut self,
         turn: &mut Turn<'_>,
@@ -211,8 +213,9 @@ impl Registrar {
         message: Message<'_>,
         aor: &[u8],
         asker: &Asker<'_>,
-    ) -> Result<bool, Refused> {
-        let ask = contacts::read(turn, arrival, message)?;
+    ) -> Result<(), Refused> {
+        let mut wanted = WantedList::default();
+        let ask = contacts::read(turn, arrival, message, &mut wanted)?;
         let mut path = [0; PATH_BYTES_MAX];
         let mut path = Writer::new(&mut path);
         read_path(turn, arrival, message, &mut path)?;
@@ -228,15 +231,15 @@ impl Registrar {
             nonce_at: asker.accepted.issued_at,
             draining: self.draining,
         };
-        let wanted = match ask {
-            Ask::Query => return Ok(false),
+        match ask {
+            Ask::Query => return Ok(()),
             Ask::RemoveAll => {
                 self.location.change_all(turn, aor, &registration)?;
-                return Ok(false);
+                return Ok(());
             }
-            Ask::Change(wanted) => wanted,
-        };
-        let outbound = wanted.iter().any(|this| this.reg_id != 0) && is_outbound(message);
+            Ask::Change => {}
+        }
+        let outbound = wanted.iter().any(|this| this.reg_id != 0) && contacts::is_outbound(message);
         // RFC 5626 §6: with a proxy in between that does not keep the flow, outbound would fail.
         if outbound && path.is_empty() && Vias::new(message).nth(1).is_some() {
             return Err(Refused::warn(
@@ -245,7 +248,7 @@ impl Registrar {
             ));
         }
         self.location.change(turn, aor, &registration, &wanted)?;
-        Ok(outbound)
+        Ok(())
     }
 
     /// See [`Location::locate`].
@@ -257,8 +260,11 @@ impl Registrar {
     pub(crate) fn handle_timer(&mut self, turn: &mut Turn<'_>, timer: Timer) {
         match timer.kind {
             TimerKind::Binding | TimerKind::KeepAlive => self.location.handle_timer(turn, timer),
-            TimerKind::Housekeeping => self.location.handle_housekeeping(turn),
-            TimerKind::Server
+            TimerKind::Housekeeping if timer.key.slot == HOUSEKEEPING_SLOT => {
+                self.location.handle_housekeeping(turn);
+            }
+            TimerKind::Housekeeping
+            | TimerKind::Server
             | TimerKind::ServerRetransmit
             | TimerKind::Client
             | TimerKind::ClientRetransmit
@@ -312,7 +318,7 @@ impl Registrar {
 /// What became of a REGISTER whose sender is the user, or was when it came first.
 #[derive(Debug)]
 enum Outcome {
-    Accepted { outbound: bool },
+    Accepted(RequestId),
     Refused(Refused),
 }
 
@@ -396,12 +402,6 @@ fn is_addressed(turn: &Turn<'_>, message: Message<'_>, domain: &Domain) -> bool 
 fn user_of(aor: &[u8]) -> &[u8] {
     let at = aor.iter().rposition(|octet| *octet == b'@');
     &aor[..at.unwrap_or(aor.len())]
-}
-
-/// RFC 5626 §6: true when the user agent says that it supports outbound.
-fn is_outbound(message: Message<'_>) -> bool {
-    contacts::has_option(message, HeaderName::Supported, b"outbound")
-        || contacts::has_option(message, HeaderName::Require, b"outbound")
 }
 
 /// Writes the Path values, comma-separated.

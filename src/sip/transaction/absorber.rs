@@ -186,9 +186,14 @@ impl Absorbers {
         };
         self.index.insert(identity.bucket_hash(), key.slot);
         self.append(queue, key.slot);
-        self.arm(turn, queue);
         if let Some(id) = remains.kept() {
             self.octets += turn.buffers.octets(id).len();
+        }
+        if !self.arm(turn, queue) {
+            // Without a timer it could stay for ever.
+            self.evict(turn, queue);
+        }
+        if remains.kept().is_some() {
             // RFC 3261 §17.2.2 deviation: when forwarded finals fill their half of the arena, the
             // oldest transaction does not live as long as timer J, because live transactions need
             // the other half. A request retransmitted after that is forwarded again.
@@ -220,7 +225,8 @@ impl Absorbers {
                 Some(_) | None => break,
             };
         }
-        self.arm(turn, queue);
+        let armed = self.arm(turn, queue);
+        debug_assert!(armed, "the timer that fired has left its place");
     }
 
     fn append(&mut self, queue: Queue, slot: u32) {
@@ -278,12 +284,15 @@ impl Absorbers {
     }
 
     /// Arms the timer of a queue that has none. It may find that its head was evicted meanwhile
-    /// and is armed again. With a full wheel the next insertion tries again.
-    fn arm(&mut self, turn: &mut Turn<'_>, queue: Queue) {
-        if let Some((_, expires)) = self.head(queue)
-            && self.queues[queue as usize].timer.is_none()
-        {
-            self.queues[queue as usize].timer = turn.wheel.insert(expires, queue.timer());
+    /// and is armed again. False when the wheel is full; it is not when the timer has just fired.
+    fn arm(&mut self, turn: &mut Turn<'_>, queue: Queue) -> bool {
+        let Some((_, expires)) = self.head(queue) else {
+            return true;
+        };
+        let timer = &mut self.queues[queue as usize].timer;
+        if timer.is_none() {
+            *timer = turn.wheel.insert(expires, queue.timer());
         }
+        timer.is_some()
     }
 }

@@ -94,7 +94,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::Chains;
+    use super::{BYTES_PER_SLOT, Chains};
 
     proptest! {
         #[test]
@@ -122,6 +122,18 @@ mod tests {
                     prop_assert_eq!(found, expected);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_index_takes_no_more_octets_for_each_slot_than_it_says() {
+        for capacity in 1..=1025 {
+            let chains = Chains::with_capacity(capacity);
+            let octets = size_of_val(&*chains.heads) + size_of_val(&*chains.links);
+            assert!(
+                octets <= capacity as usize * BYTES_PER_SLOT,
+                "{capacity}: {octets}"
+            );
         }
     }
 

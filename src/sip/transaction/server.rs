@@ -280,6 +280,14 @@ impl Transactions {
         }
     }
 
+    /// The context of a server transaction ends without a final response: the transaction ends too,
+    /// and a retransmission is taken for new. Does nothing after a final response.
+    pub(crate) fn abandon_server(&mut self, turn: &mut Turn<'_>, server: ServerId) {
+        if self.context_of(server).is_some() {
+            self.end_server(turn, server.0);
+        }
+    }
+
     /// RFC 4320 §4.1: over UDP no 100 before the client's timer E has reached T2.
     fn may_send_trying(&self, turn: &Turn<'_>, key: Key) -> bool {
         self.servers.slab.get(key).is_some_and(|server| {

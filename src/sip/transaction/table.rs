@@ -95,6 +95,43 @@ mod tests {
         compare("non_invite_server", &render(State::ALL, Event::ALL, next));
     }
 
+    /// The effects that no row of a table has.
+    fn unused<S: Copy, E: Copy, F: Copy + PartialEq>(
+        states: &'static [S],
+        events: &'static [E],
+        effects: &'static [F],
+        next: impl Fn(S, E) -> Row<S, F>,
+    ) -> Vec<F> {
+        let rows = states
+            .iter()
+            .flat_map(|state| events.iter().map(|event| next(*state, *event)));
+        let used: Vec<F> = rows.flat_map(|Row(_, effects)| effects.to_vec()).collect();
+        let unused = effects.iter().filter(|effect| !used.contains(effect));
+        unused.copied().collect()
+    }
+
+    #[test]
+    fn every_effect_follows_from_something() {
+        macro_rules! check {
+            ($machine:ident) => {
+                use $machine::{Effect, Event, State, next};
+                assert_eq!(unused(State::ALL, Event::ALL, Effect::ALL, next), []);
+            };
+        }
+        {
+            check!(invite_client);
+        }
+        {
+            check!(non_invite_client);
+        }
+        {
+            check!(invite_server);
+        }
+        {
+            check!(non_invite_server);
+        }
+    }
+
     #[test]
     fn nothing_leaves_terminated() {
         for &event in invite_client::Event::ALL {

@@ -127,30 +127,26 @@ pub(super) fn syntax_problem(path: &Path, text: &str, error: &toml::de::Error) -
     problem(path, text, span, key, value, error.message())
 }
 
-/// The key whose own text or whose value holds `offset`, the innermost where several do; with the
-/// value when it is the value that does.
+/// The key whose own text or whose value holds `offset`, with the value when it is the value that
+/// does; the innermost where values lie in each other.
 fn innermost<'t, 'a>(
     table: &'t DeTable<'a>,
     offset: usize,
 ) -> Option<(String, Option<&'t Spanned<DeValue<'a>>>)> {
-    let mut found = None;
     for (key, value) in table {
         let name: &str = key.get_ref();
+        if key.span().contains(&offset) {
+            return Some((name.to_owned(), None));
+        }
         if let Some((inner, inner_value)) = inside(value, offset) {
-            let key = if inner.starts_with('[') {
-                format!("{name}{inner}")
-            } else {
-                format!("{name}.{inner}")
-            };
-            return Some((key, inner_value));
+            let dot = if inner.starts_with('[') { "" } else { "." };
+            return Some((format!("{name}{dot}{inner}"), inner_value));
         }
         if value.span().contains(&offset) {
-            found = Some((name.to_owned(), Some(value)));
-        } else if key.span().contains(&offset) && found.is_none() {
-            found = Some((name.to_owned(), None));
+            return Some((name.to_owned(), Some(value)));
         }
     }
-    found
+    None
 }
 
 /// `innermost` below a value; elements of arrays are written `[index]`.

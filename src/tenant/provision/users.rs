@@ -77,7 +77,7 @@ fn parse_row(row: &str) -> Result<User, (&'static str, Option<String>, String)> 
         Ok(username) => username,
         Err(error) => return Err(("username", shown(), error.to_string())),
     };
-    match Secret::password(password) {
+    match password.parse::<Secret>() {
         Ok(secret) => Ok(User { username, secret }),
         Err(error) => Err((
             "password",

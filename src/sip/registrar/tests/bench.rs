@@ -10,7 +10,7 @@ use crate::sip::{
     Keys, Now, Outbox, Random, Report, Settings, ShardId, Time, WallTime, Wheel, testing,
 };
 use crate::tenant::{Compiler, Tables, provision};
-use crate::wire::Index;
+use crate::wire::{Index, Writer};
 
 use super::super::Registrar;
 use crate::sip::auth::Authenticator;
@@ -95,6 +95,7 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) contact: String,
+    pub(super) flow: Flow,
     pub(super) peer: String,
     pub(super) q_milli: u16,
     pub(super) group: u16,
@@ -189,6 +190,16 @@ impl Bench {
         }
     }
 
+    /// The canonical address of record of a REGISTER.
+    pub(super) fn address_of(&mut self, text: &str) -> Option<String> {
+        let mut index = Index::new();
+        let message = index.scan(text.as_bytes()).unwrap();
+        let mut buffer = [0; crate::limits::AOR_BYTES_MAX];
+        let mut out = Writer::new(&mut buffer);
+        self.turn(|_, turn| Registrar::aor_of_register(turn, message, &mut out))?;
+        Some(String::from_utf8(out.written().to_vec()).unwrap())
+    }
+
     /// What lies in the outbox.
     pub(super) fn sends(&self) -> Vec<(Flow, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -232,7 +243,12 @@ impl Bench {
     }
 
     pub(super) fn locate(&mut self, aor: &str) -> Vec<Found> {
-        let mut buffer = vec![0; 65_536];
+        self.locate_in(aor, 65_536)
+    }
+
+    /// The same with room for so many octets.
+    pub(super) fn locate_in(&mut self, aor: &str, room: usize) -> Vec<Found> {
+        let mut buffer = vec![0; room];
         let mut out = TargetSetWriter::new(&mut buffer);
         self.turn(|registrar, turn| registrar.locate(turn, aor.as_bytes(), &mut out));
         let length = out.finish();
@@ -240,6 +256,7 @@ impl Bench {
         TargetSet::new(&buffer[..length])
             .map(|target| Found {
                 contact: text(target.contact),
+                flow: target.flow,
                 peer: target.flow.peer().socket_addr().to_string(),
                 q_milli: target.q_milli,
                 group: target.instance_group,
@@ -270,7 +287,7 @@ impl Bench {
         count: u32,
         filter: BindingFilter,
     ) -> (Vec<BindingRow>, Option<u64>) {
-        let id = cursor + 77;
+        let id = cursor ^ 77;
         let report = self.command(Command::ListBindings {
             id,
             cursor,
@@ -330,9 +347,12 @@ fn compile(compiler: &mut Compiler, text: &str) -> Tables {
 pub(super) struct Phone {
     /// Where its datagrams come from.
     pub(super) source: String,
+    /// The connection it speaks on instead.
+    pub(super) connection: Option<Flow>,
     /// What it writes into Via.
     pub(super) via: String,
     pub(super) uri: String,
+    pub(super) from: String,
     pub(super) to: String,
     pub(super) username: String,
     pub(super) password: String,
@@ -350,8 +370,10 @@ impl Phone {
     pub(super) fn new(user: &str, source: &str) -> Self {
         Self {
             source: source.into(),
+            connection: None,
             via: source.into(),
             uri: "sip:example.test".into(),
+            from: format!("<sip:{user}@example.test>"),
             to: format!("<sip:{user}@example.test>"),
             username: user.into(),
             password: "Wonderland-2026".into(),
@@ -373,7 +395,10 @@ impl Phone {
     }
 
     pub(super) fn arrival(&self) -> Arrival {
-        testing::arrival(&self.source)
+        match self.connection {
+            Some(flow) => Arrival { flow },
+            None => testing::arrival(&self.source),
+        }
     }
 
     /// Registers with these header lines (each ended by CRLF), answering a challenge.
@@ -419,6 +444,7 @@ impl Phone {
         let Self {
             via,
             uri,
+            from,
             to,
             call_id,
             cseq,
@@ -429,7 +455,7 @@ impl Phone {
             "REGISTER {uri} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {via};branch=z9hG4bK{branch}\r\n\
              Max-Forwards: 70\r\n\
-             From: {to};tag=from\r\n\
+             From: {from};tag=from\r\n\
              To: {to}\r\n\
              Call-ID: {call_id}\r\n\
              CSeq: {cseq} REGISTER\r\n\

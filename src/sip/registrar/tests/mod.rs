@@ -7,6 +7,7 @@
 
 mod bench;
 mod limits;
+mod memory;
 mod model;
 mod reach;
 mod rules;

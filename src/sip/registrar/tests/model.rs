@@ -10,8 +10,8 @@ use crate::sip::{BindingFilter, ContactsFull, Counter};
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
 const TABLE: u32 = 10;
 
-/// One contact in a step: which, which instance, how long.
-type Item = (u8, Option<u8>, u32);
+/// One contact in a step: which, which instance and reg-id (0 = none), how long.
+type Item = (u8, Option<(u8, u8)>, u32);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -47,7 +47,7 @@ enum Step {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let expires = prop_oneof![Just(0u32), Just(60), Just(90), Just(600)];
-    let item = || (0u8..5, prop::option::of(0u8..2), expires.clone());
+    let item = || (0u8..5, prop::option::of((0u8..2, 0u8..3)), expires.clone());
     let who = || (0..USERS.len(), 0usize..2);
     prop_oneof![
         6 => (who(), prop::collection::vec(item(), 1..4))
@@ -64,9 +64,11 @@ fn any_step() -> impl Strategy<Value = Step> {
 #[derive(Clone, Debug, PartialEq)]
 struct Kept {
     contact: u8,
-    instance: Option<u8>,
+    instance: Option<(u8, u8)>,
     call_id: String,
     cseq: u32,
+    /// Device and branch of the REGISTER that changed it last.
+    branch: (usize, u32),
     expires_at: u64,
 }
 
@@ -89,41 +91,17 @@ impl Model {
         settings: (usize, ContactsFull),
         now: u64,
         user: usize,
-        (call_id, cseq): (&str, u32),
+        (call_id, cseq, branch): (&str, u32, (usize, u32)),
         items: &[Item],
     ) -> u16 {
         let (max, full) = settings;
         let before = self.users.entry(user).or_default().clone();
         for (at, this) in items.iter().enumerate() {
-            if items[..at]
-                .iter()
-                .any(|other| other.0 == this.0 || other.1.is_some() && other.1 == this.1)
-            {
+            if items[..at].iter().any(|other| is_same(this, other)) {
                 return 400;
             }
         }
-        // Which binding belongs to which item: named by URI or instance; then by Call-ID and user
-        // (every contact here has the same user), for what is left, unless instances differ.
-        let mut owner: Vec<Option<usize>> = vec![None; before.len()];
-        for (at, item) in items.iter().enumerate() {
-            for (kept, owner) in before.iter().zip(&mut owner) {
-                let named = kept.contact == item.0 || item.1.is_some() && kept.instance == item.1;
-                if owner.is_none() && named {
-                    *owner = Some(at);
-                }
-            }
-        }
-        for (at, item) in items.iter().enumerate() {
-            if item.2 == 0 || owner.contains(&Some(at)) {
-                continue;
-            }
-            for (kept, owner) in before.iter().zip(&mut owner) {
-                let may_be = item.1.is_none() || kept.instance.is_none();
-                if owner.is_none() && kept.call_id == call_id && may_be {
-                    *owner = Some(at);
-                }
-            }
-        }
+        let owner = owners(&before, call_id, items);
         let late = |(kept, owner): (&Kept, &Option<usize>)| {
             owner.is_some() && kept.call_id == call_id && cseq <= kept.cseq
         };
@@ -160,6 +138,7 @@ impl Model {
                 instance: item.1,
                 call_id: call_id.to_owned(),
                 cseq,
+                branch,
                 expires_at: now + u64::from(item.2) * 1000,
             })
             .collect();
@@ -169,15 +148,70 @@ impl Model {
     }
 }
 
+/// Which item each binding belongs to: the one that names it by URI or instance; then by Call-ID
+/// and user (every contact here has the same user), for what is left, unless instances differ.
+fn owners(before: &[Kept], call_id: &str, items: &[Item]) -> Vec<Option<usize>> {
+    let mut owner: Vec<Option<usize>> = vec![None; before.len()];
+    for (at, item) in items.iter().enumerate() {
+        for (kept, owner) in before.iter().zip(&mut owner) {
+            let named = is_named(item, kept);
+            if owner.is_none() && named {
+                *owner = Some(at);
+            }
+        }
+    }
+    for (at, item) in items.iter().enumerate() {
+        if item.2 == 0 || reg_id(item.1) > 0 || owner.contains(&Some(at)) {
+            continue;
+        }
+        for (kept, owner) in before.iter().zip(&mut owner) {
+            let may_be = item.1.is_none() || kept.instance.is_none();
+            if owner.is_none() && kept.call_id == call_id && may_be {
+                *owner = Some(at);
+            }
+        }
+    }
+    owner
+}
+
+fn reg_id(instance: Option<(u8, u8)>) -> u8 {
+    instance.map_or(0, |(_, reg_id)| reg_id)
+}
+
+fn is_same_instance(one: Option<(u8, u8)>, other: Option<(u8, u8)>) -> bool {
+    matches!((one, other), (Some((one, _)), Some((other, _))) if one == other)
+}
+
+/// Two contacts of one request that mean one binding.
+fn is_same(one: &Item, other: &Item) -> bool {
+    let same_instance = is_same_instance(one.1, other.1) && reg_id(one.1) == reg_id(other.1);
+    let both_outbound = reg_id(one.1) > 0 && reg_id(other.1) > 0;
+    same_instance || !both_outbound && one.0 == other.0
+}
+
+/// A contact that means this binding.
+fn is_named(item: &Item, kept: &Kept) -> bool {
+    let same_instance = is_same_instance(item.1, kept.instance);
+    if reg_id(item.1) > 0 {
+        same_instance && item.1 == kept.instance
+            || reg_id(kept.instance) == 0 && item.0 == kept.contact
+    } else {
+        same_instance || item.0 == kept.contact
+    }
+}
+
 fn line(item: &Item) -> String {
     let (contact, instance, expires) = item;
-    let instance = instance.map(|instance| format!(";+sip.instance=\"<urn:x:{instance}>\""));
+    let instance = instance.map(|(instance, reg_id)| match reg_id {
+        0 => format!(";+sip.instance=\"<urn:x:{instance}>\""),
+        _ => format!(";reg-id={reg_id};+sip.instance=\"<urn:x:{instance}>\""),
+    });
     let instance = instance.unwrap_or_default();
-    format!("Contact: <sip:u@192.0.2.{contact}>;expires={expires}{instance}\r\n")
+    format!("Contact: <sip:u@192.0.2.5{contact}>;expires={expires}{instance}\r\n")
 }
 
 fn uri(contact: u8) -> String {
-    format!("sip:u@192.0.2.{contact}")
+    format!("sip:u@192.0.2.5{contact}")
 }
 
 struct World {
@@ -247,8 +281,7 @@ impl World {
             }
             Step::Again { user, device } => {
                 let phone = &self.phones[*user][*device];
-                let changed =
-                    |kept: &Kept| kept.call_id == phone.call_id && kept.cseq == phone.cseq;
+                let changed = |kept: &Kept| kept.branch == (*device, phone.branch);
                 let known = self
                     .model
                     .users
@@ -270,10 +303,9 @@ impl World {
         let phone = &mut self.phones[user][device];
         let lines: String = items.iter().map(line).collect();
         let answer = phone.register(&mut self.bench, &lines);
-        let id = (phone.call_id.clone(), phone.cseq);
-        let status = self
-            .model
-            .register(settings, now, user, (&id.0, id.1), items);
+        let call_id = phone.call_id.clone();
+        let id = (call_id.as_str(), phone.cseq, (device, phone.branch));
+        let status = self.model.register(settings, now, user, id, items);
         assert_eq!(answer.status, status, "{}", answer.text);
     }
 
@@ -310,7 +342,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn what_can_be_seen_is_what_the_model_holds(
         max in 1u8..6,

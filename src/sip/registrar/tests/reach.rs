@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bench::{Bench, Phone};
-use crate::sip::{Arrival, Counter, Flow, ListenerId, ShardId};
+use crate::sip::{Counter, Flow, ListenerId, ShardId};
 
 const AOR: &str = "alice@example.test";
 
@@ -16,84 +16,44 @@ fn peer_after(source: &str, via: &str, contact: &str) -> (String, bool) {
     (bench.locate(AOR)[0].peer.clone(), natted)
 }
 
-#[test]
-fn requests_go_to_the_contact_only_where_everything_says_that_it_can_be_reached() {
-    let source = "192.0.2.50:5062";
-    for (via, contact, peer, natted) in [
-        (
-            "192.0.2.50:5062",
-            "<sip:a@192.0.2.50:5062>",
-            "192.0.2.50:5062",
-            false,
-        ),
-        (
-            "192.0.2.50:5062;rport",
-            "<sip:a@192.0.2.50:5062>",
-            "192.0.2.50:5062",
-            false,
-        ),
-        (
-            "192.0.2.50",
-            "<sip:a@192.0.2.50:7000>",
-            "192.0.2.50:7000",
-            false,
-        ),
-        ("192.0.2.50", "<sip:a@192.0.2.50>", "192.0.2.50:5060", false),
-        (
-            "192.0.2.50",
-            "<sips:a@192.0.2.50>",
-            "192.0.2.50:5061",
-            false,
-        ),
-        // Via has rport, and another port than the source.
-        (
-            "192.0.2.50;rport",
-            "<sip:a@192.0.2.50:5062>",
-            "192.0.2.50:5062",
-            true,
-        ),
-        (
-            "192.0.2.50:5070;rport",
-            "<sip:a@192.0.2.50:7000>",
-            "192.0.2.50:5062",
-            true,
-        ),
-        // Via's host is not the source address.
-        (
-            "10.0.0.9:5062",
-            "<sip:a@192.0.2.50:7000>",
-            "192.0.2.50:5062",
-            true,
-        ),
-        (
-            "phone.test:5062",
-            "<sip:a@192.0.2.50:7000>",
-            "192.0.2.50:5062",
-            true,
-        ),
-        // The Contact's host is not the source address.
-        (
-            "192.0.2.50:5062",
-            "<sip:a@10.0.0.9:7000>",
-            "192.0.2.50:5062",
-            true,
-        ),
-        (
-            "192.0.2.50:5062",
-            "<sip:a@phone.invalid>",
-            "192.0.2.50:5062",
-            true,
-        ),
-        (
-            "192.0.2.50:5062",
-            "<sip:a@0.0.0.0:7000>",
-            "192.0.2.50:5062",
-            true,
-        ),
-    ] {
-        let found = peer_after(source, via, contact);
-        assert_eq!(found, (peer.to_owned(), natted), "{via} {contact}");
+fn check_peers(natted: bool, rows: &[(&str, &str, u16)]) {
+    for (via, contact, port) in rows {
+        let found = peer_after("192.0.2.50:5062", via, contact);
+        assert_eq!(
+            found,
+            (format!("192.0.2.50:{port}"), natted),
+            "{via} {contact}"
+        );
     }
+}
+
+#[test]
+fn requests_go_to_the_contact_where_everything_says_that_it_can_be_reached() {
+    let rows = [
+        ("192.0.2.50:5062", "<sip:a@192.0.2.50:5062>", 5062),
+        ("192.0.2.50:5062;rport", "<sip:a@192.0.2.50:5062>", 5062),
+        ("192.0.2.50", "<sip:a@192.0.2.50:7000>", 7000),
+        ("192.0.2.50", "<sip:a@192.0.2.50>", 5060),
+        ("192.0.2.50", "<sips:a@192.0.2.50>", 5061),
+    ];
+    check_peers(false, &rows);
+}
+
+#[test]
+fn requests_go_to_the_source_where_anything_says_that_there_is_a_nat() {
+    let rows = [
+        // Via has rport, and another port than the source.
+        ("192.0.2.50;rport", "<sip:a@192.0.2.50:5062>", 5062),
+        ("192.0.2.50:5070;rport", "<sip:a@192.0.2.50:7000>", 5062),
+        // Via's host is not the source address.
+        ("10.0.0.9:5062", "<sip:a@192.0.2.50:7000>", 5062),
+        ("phone.test:5062", "<sip:a@192.0.2.50:7000>", 5062),
+        // The Contact's host is not the source address.
+        ("192.0.2.50:5062", "<sip:a@10.0.0.9:7000>", 5062),
+        ("192.0.2.50:5062", "<sip:a@phone.invalid>", 5062),
+        ("192.0.2.50:5062", "<sip:a@0.0.0.0:7000>", 5062),
+    ];
+    check_peers(true, &rows);
 }
 
 #[test]
@@ -113,16 +73,13 @@ fn requests_leave_by_the_listener_that_took_the_register() {
     phone.contact(&mut bench, "<sip:alice@192.0.2.50>");
     let row = bench.list(&Default::default()).remove(0);
     assert_eq!(row.flow, phone.arrival().flow);
-    let _: Arrival = Arrival { flow: row.flow };
+    assert_eq!(bench.locate(AOR)[0].flow.listener(), row.flow.listener());
 }
 
 #[test]
 fn a_connection_is_used_again_whatever_the_contact_says() {
     let mut bench = Bench::new();
     let mut phone = Phone::new("alice", "192.0.2.50:40000");
-    let challenge = phone.register_once(&mut bench, "").unwrap();
-    phone.take_challenge(&challenge);
-    phone.register_once(&mut bench, "Contact: <sip:alice@192.0.2.50:5060>\r\n");
     let flow = Flow::Stream {
         shard: ShardId(1),
         listener: ListenerId(1),
@@ -130,20 +87,19 @@ fn a_connection_is_used_again_whatever_the_contact_says() {
         generation: 9,
         peer: phone.arrival().flow.peer(),
     };
-    // The same request on a connection is no retransmission; a new one is.
-    phone.call_id = "on-a-connection".into();
-    phone.register_once(&mut bench, "Contact: <sip:alice@192.0.2.50:5060>\r\n");
-    let mut again = phone.clone();
-    again.call_id = "third".into();
-    let text = {
-        again.register_once(&mut bench, "");
-        again.last.replace(
-            "Content-Length",
-            "Contact: <sip:alice@192.0.2.50:5060>\r\nContent-Length",
-        )
-    };
-    let text = text.replace("third", "fourth");
-    assert_eq!(bench.deliver(Arrival { flow }, &text).unwrap().status, 401);
+    phone.connection = Some(flow);
+    phone.contact(&mut bench, "<sip:alice@192.0.2.50:5060>");
+    assert_eq!(bench.locate(AOR)[0].flow, flow);
+    // Behind NAT it is the connection's business to stay open.
+    phone.contact(&mut bench, "<sip:alice@10.0.0.9:5060>");
+    assert_eq!(bench.locate(AOR)[0].flow, flow);
+    assert!(bench.list(&Default::default())[0].behind_nat);
+    assert!(bench.pass_ms(100_000).is_empty());
+    // Another connection from the same address is another flow.
+    let again = phone.last.clone();
+    assert_eq!(bench.deliver(phone.arrival(), &again).unwrap().status, 200);
+    phone.connection = None;
+    assert_eq!(bench.deliver(phone.arrival(), &again).unwrap().status, 401);
 }
 
 #[test]
@@ -350,16 +306,12 @@ fn a_binding_behind_nat_is_kept_open_every_interval_until_it_ends() {
 fn keep_alives_are_spread_over_the_interval() {
     let mut bench = Bench::with_bindings(1024);
     bench.settings.contacts_per_aor_max = 32;
-    for phone in 0..32 {
-        let mut lines = String::new();
-        for contact in 0..32 {
-            lines += &format!("Contact: <sip:{phone}-{contact}@10.0.0.9>\r\n");
-        }
-        let user = ["alice", "bob", "carol"][phone % 3];
-        if phone < 3 {
-            let mut phone = Phone::behind_nat(user, &format!("192.0.2.50:{}", 1024 + phone));
-            assert_eq!(phone.register(&mut bench, &lines).contacts().len(), 32);
-        }
+    for user in ["alice", "bob", "carol"] {
+        let lines: String = (0..32)
+            .map(|at| format!("Contact: <sip:{user}{at}@10.0.0.9>\r\n"))
+            .collect();
+        let mut phone = Phone::behind_nat(user, "192.0.2.50:1024");
+        assert_eq!(phone.register(&mut bench, &lines).contacts().len(), 32);
     }
     let mut seconds = BTreeMap::new();
     let start = bench.now.time;
@@ -413,4 +365,20 @@ fn a_binding_refreshed_again_and_again_is_kept_open_all_the_time() {
         "{gaps:?}"
     );
     assert_eq!(bench.count(Counter::BindingsExpired), 0);
+}
+
+#[test]
+fn targets_that_do_not_fit_are_left_out_and_the_best_are_there() {
+    let mut bench = Bench::new();
+    let mut phone = Phone::new("alice", "192.0.2.50:5060");
+    for q in 1..10 {
+        phone.contact(&mut bench, &format!("<sip:{q}@192.0.2.50>;q=0.{q}"));
+    }
+    let whole = bench.locate(AOR);
+    assert_eq!(whole.len(), 9);
+    for room in 0..500 {
+        let some = bench.locate_in(AOR, room);
+        assert_eq!(some, whole[..some.len()]);
+        assert_eq!(some.len() == 9, room >= 9 * (28 + 16), "{room}");
+    }
 }

@@ -161,15 +161,12 @@ fn nobody_registers_for_somebody_else() {
 fn from_may_be_a_third_party() {
     let mut bench = Bench::new();
     let mut phone = Phone::new("alice", HOME);
-    let challenge = phone.register_once(&mut bench, "").unwrap();
-    phone.take_challenge(&challenge);
-    phone.register(&mut bench, "Contact: <sip:alice@192.0.2.50>\r\n");
-    let text = phone
-        .last
-        .replace("From: <sip:alice@example.test>", "From: <sip:boss@x.test>");
-    let text = text.replace("branch=z9hG4bK2", "branch=z9hG4bKother");
-    // The same nonce count once more is a replay: challenged, not refused for its From.
-    assert_eq!(bench.deliver(phone.arrival(), &text).unwrap().status, 401);
+    phone.from = "<sip:boss@elsewhere.test>".into();
+    assert_eq!(
+        phone.contact(&mut bench, "<sip:alice@192.0.2.50>").status,
+        200
+    );
+    assert_eq!(bench.located("alice@example.test").len(), 1);
 }
 
 #[test]
@@ -381,13 +378,13 @@ fn a_lower_or_equal_cseq_of_the_same_call_id_is_500() {
     let mut phone = Phone::new("alice", HOME);
     phone.cseq = 100;
     phone.contact(&mut bench, "<sip:alice@192.0.2.50>;expires=600");
-    for cseq in [0, 98, 100] {
+    for cseq in [0, 100, 101] {
         for lines in [
             "Contact: <sip:alice@192.0.2.50>;expires=60\r\n",
             "Contact: <sip:alice@192.0.2.50>;expires=0\r\n",
             "Contact: *\r\nExpires: 0\r\n",
         ] {
-            // 100 was the challenged one, 101 the one accepted; `register` adds one.
+            // 101 was challenged, 102 accepted; `register` adds one.
             phone.cseq = cseq;
             assert_eq!(
                 phone.register(&mut bench, lines).status,
@@ -499,4 +496,49 @@ fn too_many_requests_for_one_address_get_503() {
         phone.contact(&mut bench, "<sip:alice@192.0.2.50>").status,
         200
     );
+}
+
+#[test]
+fn a_stranger_who_spends_a_phones_name_does_not_keep_it_out() {
+    let mut bench = Bench::new();
+    bench.settings.registers_per_aor_s = 5;
+    let mut stranger = Phone::new("alice", "203.0.113.9:5060");
+    let statuses: Vec<u16> = (0..9)
+        .map(|_| stranger.register_once(&mut bench, "").unwrap().status)
+        .collect();
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 503, 503, 503, 503]);
+    let mut phone = Phone::new("alice", HOME);
+    assert_eq!(
+        phone.contact(&mut bench, "<sip:alice@192.0.2.50>").status,
+        200
+    );
+}
+
+#[test]
+fn the_owner_is_found_from_the_canonical_address() {
+    let mut bench = Bench::new();
+    let mut phone = Phone::new("alice", HOME);
+    phone.to = "\"A\" <sip:%61l%40ce:pw@Example.TEST.:5070;user=phone>;tag=x".into();
+    phone.register_once(&mut bench, "");
+    let text = phone.last.clone();
+    assert_eq!(
+        bench.address_of(&text),
+        Some("al@ce@example.test".to_owned())
+    );
+    let text = text.replace("Example.TEST", "nowhere.test");
+    assert_eq!(bench.address_of(&text), None);
+}
+
+#[test]
+fn two_hundred_with_every_contact_at_its_longest_still_fits_a_datagram() {
+    let mut bench = Bench::new();
+    bench.settings.contacts_per_aor_max = u8::MAX;
+    let mut phone = Phone::new("alice", HOME);
+    for at in 0..32 {
+        let user = format!("{at:02}{}", "a".repeat(495));
+        let instance = format!("<urn:x:{at:02}{}>", "b".repeat(150));
+        let contact = format!("<sip:{user}@192.0.2.50>;+sip.instance=\"{instance}\"");
+        let answer = phone.contact(&mut bench, &contact);
+        assert_eq!((answer.status, answer.contacts().len()), (200, at + 1));
+    }
 }

@@ -99,6 +99,36 @@ fn a_large_table_is_swept_in_slices_and_each_binding_once() {
 }
 
 #[test]
+fn what_is_taken_back_behind_a_running_sweep_is_swept_too() {
+    let mut bench = Bench::with_bindings(20_000);
+    let mut alice = Phone::new("alice", "192.0.2.50:5060");
+    alice.contact(&mut bench, "<sip:alice@192.0.2.50>");
+    bench.provision(|text| text);
+    bench.announce_tables();
+    assert_eq!((bench.registrar.len(), bench.wheel.len()), (1, 2));
+    bench.provision(|text| text.replace("name = \"example.test\"", "name = \"renamed.test\""));
+    bench.announce_tables();
+    bench.pass_ms(100);
+    assert_eq!((bench.registrar.len(), bench.wheel.len()), (0, 0));
+}
+
+#[test]
+fn tables_that_change_all_the_time_leave_nothing_unswept() {
+    let mut bench = Bench::with_bindings(40_000);
+    for number in 0..40_000 {
+        super::memory::register(&mut bench, number);
+    }
+    // Nobody of example.test has a credential: every binding is to go, five slices' worth.
+    for _ in 0..20 {
+        bench.provision(|text| text);
+        bench.announce_tables();
+        bench.pass_ms(20);
+    }
+    assert_eq!((bench.registrar.len(), bench.wheel.len()), (0, 0));
+    assert_eq!(bench.count(Counter::BindingsRevoked), 40_000);
+}
+
+#[test]
 fn a_revoked_binding_does_not_count_against_the_next_owner_of_the_name() {
     let (mut bench, mut alice) = registered();
     bench.settings.contacts_per_aor_max = 1;
@@ -198,4 +228,18 @@ fn people_remove_every_binding_of_an_address() {
     }
     assert_eq!(bench.located(AOR), Vec::<String>::new());
     assert_eq!((bench.registrar.len(), bench.wheel.len()), (1, 1));
+}
+
+#[test]
+fn a_retransmission_is_no_way_back_in() {
+    let (mut bench, mut alice) = registered();
+    assert_eq!(alice.again(&mut bench).unwrap().status, 200);
+    bench.provision(|text| text.replace("username = \"alice\"", "username = \"alison\""));
+    assert_eq!(alice.again(&mut bench).unwrap().status, 401);
+    let command = Command::RemoveBindings {
+        id: 1,
+        aor: "dave@other.test".into(),
+    };
+    bench.command(command);
+    assert_eq!(bench.located("dave@other.test").len(), 0);
 }

@@ -13,16 +13,6 @@ fn answer_many(bench: &mut Bench, count: usize) {
 }
 
 #[test]
-fn a_finished_transaction_takes_at_most_128_octets() {
-    // Slot and index; its queue's timer is shared by all.
-    assert!(
-        absorber::ABSORBER_BYTES <= 128,
-        "{}",
-        absorber::ABSORBER_BYTES
-    );
-}
-
-#[test]
 fn a_full_server_table_takes_no_more_until_one_ends() {
     let mut bench = Bench::sized(2, 16);
     let first = bench.start_server(&request("INVITE", "a"));
@@ -109,7 +99,7 @@ fn with_a_full_wheel_a_detached_branch_ends_at_once() {
 #[test]
 fn a_full_arena_starts_no_client_transaction() {
     // One page of 64 KiB.
-    let mut bench = Bench::sized(64, 16).with_buffers(1);
+    let mut bench = Bench::sized(128, 16).with_buffers(1);
     let mut started = 0;
     while bench
         .try_start_client(Kind::Invite, callee(), &forwarded("INVITE"))
@@ -118,7 +108,7 @@ fn a_full_arena_starts_no_client_transaction() {
         started += 1;
         bench.sent();
     }
-    assert!((20..128).contains(&started), "{started}");
+    assert!((64..256).contains(&started), "{started}");
     assert_eq!(bench.transactions.sizes(), (0, started, 0));
     assert_eq!(bench.sent(), []);
     bench.pass_ms(33_000);
@@ -176,12 +166,14 @@ fn without_absorbers_everything_else_goes_on() {
 
 #[test]
 fn finished_transactions_keep_at_most_half_of_the_arena() {
-    let mut bench = Bench::sized(4, 4096).with_buffers(1 << 16);
-    answer_many(&mut bench, 400);
+    let mut bench = Bench::sized(4, 4096).with_buffers(1 << 18);
+    answer_many(&mut bench, 1000);
     let (_, _, absorbers) = bench.transactions.sizes();
     let evicted = bench.count(Counter::AbsorbersEvicted);
-    assert_eq!(u64::from(absorbers) + evicted, 400);
-    assert!((20..200).contains(&absorbers), "{absorbers}");
+    assert_eq!(u64::from(absorbers) + evicted, 1000);
+    let octets = absorbers as usize * response(200, "MESSAGE", "n999").len();
+    assert!((100_000..=131_072).contains(&octets), "{octets}");
+    assert!(bench.world.buffers.bytes_used() < 180_000);
     // A live transaction still finds room.
     bench.start_client(Kind::Invite, callee(), &forwarded("INVITE"));
     bench.sent();
@@ -191,32 +183,27 @@ fn finished_transactions_keep_at_most_half_of_the_arena() {
 
 #[test]
 fn finished_transactions_give_up_their_octets_to_a_live_one() {
-    let mut bench = Bench::sized(64, 4096).with_buffers(1 << 16);
+    let mut bench = Bench::sized(256, 4096).with_buffers(1 << 16);
     answer_many(&mut bench, 40);
-    let before = bench.count(Counter::AbsorbersEvicted);
-    let message = request("MESSAGE", "x");
-    let mut kept = 0;
-    // Own responses with a header of their own are kept, in the same size class.
-    while bench.count(Counter::AbsorbersEvicted) == before && kept < 64 {
-        let text = response(200, "MESSAGE", &format!("n{kept:02}"));
-        assert!(
-            bench
-                .try_start_client(Kind::NonInvite, callee(), &text)
-                .is_some()
-        );
+    let mut live = 0;
+    // Requests of the same size class take the rest of the arena's one page, and more.
+    let text = response(200, "MESSAGE", "live");
+    while bench.count(Counter::AbsorbersEvicted) == 0 && live < 256 {
+        bench.start_client(Kind::NonInvite, callee(), &text);
         bench.sent();
-        kept += 1;
+        live += 1;
     }
-    assert!(bench.count(Counter::AbsorbersEvicted) > before);
-    assert!(matches!(
-        bench.receive(arrival(CALLER), &message),
-        Met::New(_)
-    ));
+    let evicted = limits::ABSORBERS_EVICTED_MAX as u32;
+    assert_eq!(bench.transactions.sizes(), (0, live, 40 - evicted));
+    let oldest = bench.receive(arrival(CALLER), &request("MESSAGE", "n0"));
+    assert!(matches!(oldest, Met::New(_)));
+    let youngest = bench.receive(arrival(CALLER), &request("MESSAGE", "n39"));
+    assert_eq!(youngest, Met::Again(true));
 }
 
 #[test]
 fn a_flood_of_ends_is_worked_off_in_parts() {
-    let count = crate::limits::ABSORBERS_PER_TIMER_MAX as u32 + 10;
+    let count = limits::ABSORBERS_PER_TIMER_MAX as u32 + 10;
     let mut bench = Bench::sized(4, count).with_buffers(4 << 20);
     answer_many(&mut bench, count as usize);
     bench.pass_ms(31_990);

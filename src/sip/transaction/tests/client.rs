@@ -330,7 +330,7 @@ fn the_key_of_a_finished_transaction_does_not_find_the_next_one_in_its_slot() {
 // RFC 3261 §17.1.4
 
 fn unreachable(bench: &mut Bench, flow: Flow) -> Vec<(ClientId, Key, u8)> {
-    let mut failed = Vec::with_capacity(crate::limits::BRANCHES_MAX);
+    let mut failed = Vec::with_capacity(limits::BRANCHES_MAX);
     let mut turn = bench.world.turn();
     bench
         .transactions
@@ -374,8 +374,22 @@ fn one_icmp_error_ends_at_most_as_many_transactions_as_a_request_has_branches() 
         bench.start_client(Kind::Invite, callee(), &forwarded("INVITE"));
         bench.sent();
     }
-    let most = crate::limits::BRANCHES_MAX;
+    let most = limits::BRANCHES_MAX;
     assert_eq!(unreachable(&mut bench, callee()).len(), most);
     assert_eq!(unreachable(&mut bench, callee()).len(), 50 - most);
     bench.assert_empty();
+}
+
+#[test]
+fn calls_that_ring_on_a_flow_do_not_hide_the_one_that_nobody_has_answered() {
+    let ringing = limits::FLOW_CLIENTS_SCANNED_MAX as u32 + 1;
+    let mut bench = Bench::sized(ringing, 16);
+    let calling = bench.start_client(Kind::Invite, callee(), &forwarded("INVITE"));
+    for _ in 0..ringing {
+        let client = bench.start_client(Kind::Invite, callee(), &forwarded("INVITE"));
+        bench.sent();
+        bench.answer(client, &reply(180, "INVITE", "x"));
+    }
+    let failed = unreachable(&mut bench, callee());
+    assert_eq!(failed, [(calling, CONTEXT, 5)]);
 }

@@ -5,6 +5,7 @@
 mod bounds;
 mod cancel;
 mod client;
+mod crowd;
 mod identity;
 mod model;
 mod server;
@@ -132,9 +133,18 @@ impl Bench {
 
     /// The edge's own response to `request`, with further header lines.
     fn own_response(&mut self, request: &str, status: u16, extra: &str) -> String {
+        self.own_response_to(arrival(CALLER), request, status, extra)
+    }
+
+    fn own_response_to(
+        &mut self,
+        from: Arrival,
+        request: &str,
+        status: u16,
+        extra: &str,
+    ) -> String {
         let mut turn = self.world.turn();
         with_message(request, |message| {
-            let from = arrival(CALLER);
             let put_extra = |out: &mut crate::wire::Writer<'_>| out.put(extra.as_bytes());
             crate::sip::reply::answer(&mut turn, from, message, status, put_extra);
         });

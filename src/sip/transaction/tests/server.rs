@@ -223,18 +223,27 @@ fn an_own_final_is_rebuilt_octet_for_octet_with_the_same_to_tag() {
 }
 
 #[test]
-fn an_own_final_with_headers_of_its_own_is_kept_as_it_is() {
+fn an_own_final_that_the_request_does_not_give_back_is_kept_as_it_is() {
     let mut bench = Bench::new();
-    let message = request("MESSAGE", "a");
-    let server = bench.start_server(&message);
-    let own = bench.own_response(&message, 503, "Retry-After: 5\r\n");
-    let mut turn = bench.world.turn();
-    bench
-        .transactions
-        .respond(&mut turn, server, 503, own.as_bytes(), true);
-    assert_eq!(bench.sent_one().1, own);
-    assert_eq!(bench.receive(arrival(CALLER), &message), Met::Again(true));
-    assert_eq!(bench.sent_one().1, own);
+    for (branch, from, to) in [
+        ("header", "CSeq:", "Retry-After: 5\r\nCSeq:"),
+        ("phrase", "Service Unavailable", "Gone Fishing"),
+        ("body", "Length: 0\r\n\r\n", "Length: 2\r\n\r\nhi"),
+        ("tag", ";tag=", ";tag=longer-than-a-tag-of-ours-"),
+    ] {
+        let message = request("MESSAGE", branch);
+        let server = bench.start_server(&message);
+        let plain = bench.own_response(&message, 503, "");
+        let (before, after) = plain.rsplit_once(from).unwrap();
+        let own = format!("{before}{to}{after}");
+        let mut turn = bench.world.turn();
+        let octets = own.as_bytes();
+        let transactions = &mut bench.transactions;
+        transactions.respond(&mut turn, server, 503, octets, true);
+        assert_eq!(bench.sent_one().1, own);
+        assert_eq!(bench.receive(arrival(CALLER), &message), Met::Again(true));
+        assert_eq!(bench.sent_one().1, own);
+    }
 }
 
 #[test]
@@ -327,4 +336,25 @@ fn a_408_to_an_invite_is_sent() {
     let server = bench.start_server(&invite);
     let late = bench.respond_own(server, &invite, 408);
     assert_eq!(bench.sent_one().1, late);
+}
+
+// RFC 3261 §17.2.4
+
+#[test]
+fn an_abandoned_request_is_new_when_it_comes_again_and_an_answered_one_is_not() {
+    for (method, branch) in [("INVITE", "a"), ("MESSAGE", "b")] {
+        let mut bench = Bench::new();
+        let text = request(method, branch);
+        let first = bench.start_server(&text);
+        bench.respond(first, &response(100, method, branch));
+        let mut turn = bench.world.turn();
+        bench.transactions.abandon_server(&mut turn, first);
+        assert_eq!(bench.world.buffers.bytes_used(), 0);
+        let second = bench.start_server(&text);
+        bench.respond(second, &response(486, method, branch));
+        let mut turn = bench.world.turn();
+        bench.transactions.abandon_server(&mut turn, second);
+        assert_eq!(bench.receive(arrival(CALLER), &text), Met::Again(true));
+        bench.sent();
+    }
 }
