@@ -86,6 +86,10 @@ pub const ROUTE_ROUNDS_MAX: u8 = 4;
 /// Targets of one trunk that one call may try.
 pub const TRUNK_TARGETS_MAX: usize = 64;
 
+/// Limits of domains and trunks that one shard counts at a time; a limit without calls is
+/// forgotten after about a second.
+pub const LIMITS_COUNTED_MAX: usize = 16_384;
+
 /// How long a trunk target that failed is passed over, in milliseconds.
 pub const TARGET_DOWN_MS: u64 = 10_000;
 

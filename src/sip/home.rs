@@ -35,7 +35,7 @@ pub(crate) fn home_shard(
     match settings.listeners.get(listener).map(|it| it.steering) {
         Some(Steering::CallId) if message.request_line().is_some() => {
             let hash = u64::from(call_id_hash(keys, message.call_id()));
-            ShardId((hash * u64::from(settings.shards) >> 32) as u8)
+            ShardId(((hash * u64::from(settings.shards)) >> 32) as u8)
         }
         Some(Steering::CallId | Steering::Flow | Steering::Ports) | None => here,
     }
@@ -60,7 +60,7 @@ fn call_id_hash(keys: &Keys, call_id: &[u8]) -> u32 {
         (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193)
     });
     // The last octets have not reached the high bits yet, by which the shard is chosen.
-    let mixed = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
-    let mixed = (mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35);
-    mixed ^ mixed >> 16
+    let mixed = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    let mixed = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35);
+    mixed ^ (mixed >> 16)
 }

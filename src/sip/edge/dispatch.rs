@@ -3,7 +3,7 @@
 use super::{Parts, stun};
 use crate::limits::AOR_BYTES_MAX;
 use crate::sip::admission::{self, Refusal};
-use crate::sip::proxy::{Dialog, Proxy, Reach, Routes, stateless, unavailable};
+use crate::sip::proxy::{Dialog, Proxy, Reach, Routes, stateless};
 use crate::sip::registrar::Registrar;
 use crate::sip::token::Branch;
 use crate::sip::transaction::{ClientId, ResponseVerdict, ServerMatch, TimerVerdict};
@@ -84,6 +84,7 @@ impl Parts {
         }
         let source = arrival.flow.peer();
         let (now, settings) = (turn.now.time, turn.settings);
+        self.sources.on_request(now, source, bytes.len());
         if !(self.sources).try_answer(now, settings, source, stun::ANSWER_BYTES_MAX) {
             return Some(Disposition::Dropped(Counter::DroppedAmplification));
         }
@@ -334,7 +335,8 @@ impl Parts {
             return self.answer_options(turn, arrival, message);
         }
         if self.draining {
-            return unavailable(turn, arrival, message);
+            let refusal = Refusal::Status(503, Counter::RefusedOverload);
+            return self.refuse(turn, arrival, message, refusal);
         }
         let mut username = [0u8; crate::limits::AOR_USER_BYTES_MAX];
         let Self {
@@ -377,19 +379,10 @@ impl Parts {
         arrival: Arrival,
         message: Message<'_>,
     ) -> Disposition {
-        let source = arrival.flow.peer();
-        let (now, settings) = (turn.now.time, turn.settings);
-        let length = message.bytes().len();
-        if !turn.tables.is_trunk_source(source.socket_addr())
-            && !self.sources.try_request(now, settings, source, length)
-        {
-            return Disposition::Dropped(Counter::DroppedSourceBudget);
-        }
-        if reply::answer(turn, arrival, message, 200, |out| out.put(CAPABILITIES)) {
-            Disposition::Answered
-        } else {
-            Disposition::Dropped(Counter::DroppedNoRoom)
-        }
+        let Self { sources, .. } = self;
+        admission::answer_stranger(turn, sources, arrival, message, 200, |out| {
+            out.put(CAPABILITIES);
+        })
     }
 
     pub(super) fn receive_from_shard(
@@ -432,9 +425,20 @@ impl Parts {
                 let (proxy, mut reach) = self.proxy_reach(turn);
                 proxy.handle_located(&mut reach, question, replaying, bytes);
             }
-            ShardMessage::Permit { .. }
-            | ShardMessage::Permitted { .. }
-            | ShardMessage::Release { .. } => {}
+            ShardMessage::Permit {
+                question,
+                limit,
+                calls_max,
+                cps_max,
+            } => {
+                let proxy = &mut self.proxy;
+                proxy.answer_permit(turn, from, question, limit, calls_max, cps_max);
+            }
+            ShardMessage::Permitted { question, granted } => {
+                let (proxy, mut reach) = self.proxy_reach(turn);
+                proxy.handle_permitted(&mut reach, question, granted);
+            }
+            ShardMessage::Release { limit } => self.proxy.release_permit(limit),
             ShardMessage::TargetState {
                 trunk,
                 target,
@@ -469,7 +473,8 @@ impl Parts {
             TimerKind::Binding | TimerKind::KeepAlive | TimerKind::Housekeeping => {
                 self.registrar.handle_timer(turn, timer);
             }
-            TimerKind::Call | TimerKind::Target => {}
+            TimerKind::Call => self.proxy.handle_call_timer(turn, timer.key),
+            TimerKind::Target => {}
         }
     }
 }

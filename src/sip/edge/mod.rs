@@ -126,7 +126,7 @@ impl Edge {
             registrar: Registrar::new(capacity.bindings, keys.hash),
             authenticator: Authenticator::new(capacity.nonces, &keys, settings.node),
             sources: Sources::new(capacity.sources, keys.hash),
-            proxy: Proxy::new(capacity.transactions),
+            proxy: Proxy::new(capacity.transactions, capacity.calls),
             questions: Questions::new(),
             draining: false,
         };

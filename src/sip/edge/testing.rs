@@ -160,6 +160,15 @@ impl World {
         }
     }
 
+    /// Lets one message between shards arrive.
+    pub(super) fn deliver_one_between_shards(&mut self) {
+        if let Some((from, to, message, bytes)) = self.between_shards.pop_front() {
+            self.call(usize::from(to.0), |edge, now, out| {
+                edge.handle_shard_message(now, from, message, &bytes, out);
+            });
+        }
+    }
+
     fn call(&mut self, shard: usize, act: impl FnOnce(&mut Edge, Now, &mut Outbox)) {
         let mut out = std::mem::take(&mut self.out);
         out.clear();

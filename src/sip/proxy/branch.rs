@@ -2,9 +2,8 @@
 
 use super::context::{self, Branch, NEVER, Phase, Plan, Source};
 use super::forward::{self, Hop, RecordRoute};
-use super::goal::Goal;
 use super::identity::{self, Asserted};
-use super::{Proxy, Reach, far_end, forms_dialog};
+use super::{Errand, Proxy, Reach, far_end, forms_dialog};
 use crate::limits::BRANCHES_MAX;
 use crate::sip::location::{Target, TargetSet};
 use crate::sip::token::{self, FarEnd, RouteToken};
@@ -35,12 +34,11 @@ impl Proxy {
     pub(super) fn start_contacts(
         &mut self,
         reach: &mut Reach<'_, '_>,
-        key: Key,
-        message: Message<'_>,
-        goal: &Goal,
+        errand: Errand<'_, '_>,
         length: usize,
         group: Option<u16>,
     ) -> usize {
+        let key = errand.key;
         let set = std::mem::take(&mut self.set);
         let mut started = 0;
         let mut q_milli = None;
@@ -56,7 +54,7 @@ impl Proxy {
                 continue;
             }
             self.mark_tried(key, index);
-            if self.start_contact(reach, key, message, goal, &target, many) {
+            if self.start_contact(reach, errand, &target, many) {
                 started += 1;
             } else {
                 reach.turn.counters.add(Counter::ForksCut);
@@ -100,12 +98,11 @@ impl Proxy {
     fn start_contact(
         &mut self,
         reach: &mut Reach<'_, '_>,
-        key: Key,
-        message: Message<'_>,
-        goal: &Goal,
+        errand: Errand<'_, '_>,
         target: &Target<'_>,
         many: bool,
     ) -> bool {
+        let Errand { key, message, goal } = errand;
         let source = self.contexts.get(key).map(|it| it.source);
         let mut renamed = [0u8; 1024];
         let request_uri = if goal.keep_number {
@@ -151,7 +148,7 @@ impl Proxy {
         };
         let token = RouteToken {
             shard: reach.turn.shard,
-            call: None,
+            call: context.call.map(|call| (reach.turn.keys.boot, call)),
             caller: caller_end(context.source, context.arrival),
             callee: start.far_end,
         };

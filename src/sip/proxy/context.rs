@@ -101,6 +101,8 @@ pub(super) struct Context {
     pub(super) best: Best,
     /// Challenge lines of every 401 and 407 (RFC 3261 §16.7 item 7).
     pub(super) challenges: Option<BufferId>,
+    /// The record of its call, when that counts toward a limit.
+    pub(super) call: Option<Key>,
     /// The last branch made; each names the one before it.
     pub(super) branches: Option<Key>,
     /// Branches made: the next one's number.

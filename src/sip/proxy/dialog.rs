@@ -12,7 +12,7 @@ use super::route::{self, Dialog, Routes};
 use super::{Proxy, Reach, forms_dialog, refuse_stateless, stateless, unavailable};
 use crate::sip::token::{self, Direction, FarEnd};
 use crate::sip::turn::Turn;
-use crate::sip::{Arrival, Counter, Disposition, Flow, SourceAddr};
+use crate::sip::{Arrival, Counter, Disposition, Flow, Key, SourceAddr};
 use crate::tenant::Trunk;
 use crate::wire::{Message, Method, Uri};
 
@@ -94,12 +94,11 @@ impl Proxy {
         let Some(key) = self.open(reach, arrival, message, source, way.routes_removed) else {
             return self.pass_on_counted(reach, arrival, message, dialog, way);
         };
-        let loop_hash = self
-            .contexts
-            .get(key)
-            .map_or(0, |context| context.loop_hash);
+        let mut loop_hash = 0;
         if let Some(context) = self.contexts.get_mut(key) {
             context.state = State::Proceeding;
+            context.call = call_of(reach.turn, dialog);
+            loop_hash = context.loop_hash;
         }
         let branch = token::Branch {
             shard: reach.turn.shard,
@@ -136,6 +135,12 @@ impl Proxy {
         let disposition = self.pass_on(reach, arrival, message, dialog, way);
         if disposition == Disposition::Forwarded {
             reach.turn.counters.add(Counter::ForwardedStateless);
+            // Nobody will see the answer to this BYE.
+            if message.method() == Method::Bye
+                && let Some(call) = call_of(reach.turn, dialog)
+            {
+                self.end_call(reach.turn, call);
+            }
         }
         disposition
     }
@@ -155,6 +160,12 @@ impl Proxy {
         let hop = hop_of(message, dialog, way, branch, bound.as_bytes());
         self.forward_stateless(reach, arrival, message, way.flow, &hop)
     }
+}
+
+/// The record of the dialog's call, when it was made here since the node was started.
+fn call_of(turn: &Turn<'_>, dialog: &Dialog) -> Option<Key> {
+    let (boot, call) = dialog.token.call?;
+    (boot == turn.keys.boot && dialog.token.shard == turn.shard).then_some(call)
 }
 
 fn hop_of<'m>(

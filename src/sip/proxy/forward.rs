@@ -211,7 +211,7 @@ fn transport_name(transport: Transport) -> &'static [u8] {
 fn remove_lines(settings: &Settings, message: Message<'_>, hop: &Hop<'_>, splice: &mut Splice<'_>) {
     for name in [HeaderName::ProxyAuthorization, HeaderName::Authorization] {
         for field in message.headers(name) {
-            if auth::is_for_us(settings, field.value) {
+            if auth::credentials_are_ours(settings, field.value) {
                 splice.remove(usize::from(field.line_start), usize::from(field.line_end));
             }
         }

@@ -6,11 +6,13 @@
 //! RFC 7315 §4.2.
 
 mod branch;
+mod call;
 mod context;
 mod dialog;
 mod forward;
 mod goal;
 mod identity;
+mod limit;
 mod machine;
 mod resolve;
 mod respond;
@@ -21,7 +23,9 @@ mod trunk;
 
 pub(crate) use route::{Dialog, Routes};
 
+use self::call::Call;
 use self::context::{Best, Branch, Context, Plan, Source};
+use self::goal::Goal;
 use self::machine::State;
 use super::registrar::Registrar;
 use super::slab::Slab;
@@ -38,6 +42,14 @@ pub(crate) struct Reach<'t, 'a> {
     pub(crate) registrar: &'t Registrar,
 }
 
+/// A request on its way out: its context, itself, and whom it is for.
+#[derive(Clone, Copy)]
+struct Errand<'e, 'm> {
+    key: Key,
+    message: Message<'m>,
+    goal: &'e Goal,
+}
+
 /// A kept request, scanned again.
 #[derive(Debug)]
 struct Again {
@@ -50,6 +62,10 @@ struct Again {
 pub(crate) struct Proxy {
     contexts: Slab<Context>,
     branches: Slab<Branch>,
+    /// Records of calls that count toward a limit.
+    calls: Slab<Call>,
+    /// The limits that this shard counts.
+    limits: limit::Limits,
     health: trunk::Health,
     /// A request as it goes out.
     request: Box<[u8]>,
@@ -69,12 +85,14 @@ fn buffer() -> Box<[u8]> {
 }
 
 impl Proxy {
-    /// Tables for `requests` requests in progress.
-    pub(crate) fn new(requests: u32) -> Self {
+    /// Tables for `requests` requests in progress and `calls` calls that count toward a limit.
+    pub(crate) fn new(requests: u32, calls: u32) -> Self {
         let branches = requests.saturating_mul(limits::BRANCHES_PER_REQUEST);
         Self {
             contexts: Slab::with_capacity(requests),
             branches: Slab::with_capacity(branches),
+            calls: Slab::with_capacity(calls),
+            limits: limit::Limits::new(),
             health: trunk::Health::new(),
             request: buffer(),
             response: buffer(),
@@ -134,6 +152,7 @@ impl Proxy {
             plan: Plan::Nothing,
             best: Best::Nothing,
             challenges: None,
+            call: None,
             branches: None,
             made: 0,
             cancelled: false,
@@ -147,12 +166,12 @@ impl Proxy {
         );
         if kind == Kind::Invite {
             // RFC 3261 §16.2: an INVITE is told at once that it is in hand.
-            self.respond_own(reach, arrival, message, server, 100, |_| {});
+            self.respond_own(reach, arrival, message, server, 100, b"");
         }
         Some(key)
     }
 
-    /// Sends a response of our own on a server transaction.
+    /// Sends a response of our own on a server transaction; `lines` are further header lines.
     fn respond_own(
         &mut self,
         reach: &mut Reach<'_, '_>,
@@ -160,7 +179,7 @@ impl Proxy {
         message: Message<'_>,
         server: ServerId,
         status: u16,
-        extra: impl FnOnce(&mut Writer<'_>),
+        lines: &[u8],
     ) {
         let tag = reply::stateless_tag(reach.turn, message);
         // RFC 3261 §8.2.6.2: a 100 has no To tag.
@@ -169,16 +188,18 @@ impl Proxy {
         let mut out = Writer::new(&mut self.response);
         let phrase = reason_phrase(status);
         ResponseHead::write(&mut out, message, status, phrase, tag, ReplyTo { source });
-        extra(&mut out);
+        out.put(lines);
         ResponseHead::end(&mut out, b"");
         let Some(length) = out.finish() else {
             reach.turn.counters.add(Counter::DroppedNoRoom);
             return;
         };
         let response = &self.response[..length];
+        // One with further lines can not be made again from the request.
+        let own = lines.is_empty();
         reach
             .transactions
-            .respond(reach.turn, server, status, response, true);
+            .respond(reach.turn, server, status, response, own);
     }
 
     /// Ends a request with a final response of our own.
@@ -193,16 +214,28 @@ impl Proxy {
         if let Some(counter) = counter {
             reach.turn.counters.add(counter);
         }
+        let mut retry_after = [0; 32];
+        let mut lines = Writer::new(&mut retry_after);
+        if status == 503 {
+            put_retry_after(reach.turn.settings.retry_after_s, &mut lines);
+        }
+        self.refuse_with(reach, key, message, status, lines.written())
+    }
+
+    /// As [`Self::refuse`], with further header lines.
+    fn refuse_with(
+        &mut self,
+        reach: &mut Reach<'_, '_>,
+        key: Key,
+        message: Message<'_>,
+        status: u16,
+        lines: &[u8],
+    ) -> Disposition {
         if let Some(context) = self.contexts.get(key) {
             let (arrival, server) = (context.arrival, context.server);
-            let retry_after = reach.turn.settings.retry_after_s;
-            self.respond_own(reach, arrival, message, server, status, |out| {
-                if status == 503 {
-                    put_retry_after(retry_after, out);
-                }
-            });
+            self.respond_own(reach, arrival, message, server, status, lines);
         }
-        self.close(reach, key);
+        self.close(reach, key, status);
         Disposition::Answered
     }
 
@@ -228,11 +261,13 @@ impl Proxy {
         result
     }
 
-    /// Forgets a request: what is still out is cancelled, and left to the transactions.
-    fn close(&mut self, reach: &mut Reach<'_, '_>, key: Key) {
+    /// Forgets a request that has its final response: what is still out is cancelled, and left to
+    /// the transactions.
+    fn close(&mut self, reach: &mut Reach<'_, '_>, key: Key, status: u16) {
         let Some(context) = self.contexts.remove(key) else {
             return;
         };
+        self.account(reach.turn, &context, status);
         let mut next = context.branches;
         while let Some(branch) = next.and_then(|key| self.branches.remove(key)) {
             if branch.phase != context::Phase::Finished {
@@ -337,11 +372,7 @@ fn refuse_stateless(
 }
 
 /// 503 with Retry-After, without a transaction.
-pub(crate) fn unavailable(
-    turn: &mut Turn<'_>,
-    arrival: Arrival,
-    message: Message<'_>,
-) -> Disposition {
+fn unavailable(turn: &mut Turn<'_>, arrival: Arrival, message: Message<'_>) -> Disposition {
     refuse_stateless(turn, arrival, message, 503, Counter::RefusedOverload)
 }
 

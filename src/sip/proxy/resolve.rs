@@ -7,8 +7,8 @@ use std::hash::Hasher as _;
 use super::context::{Plan, Source};
 use super::goal::{self, GOAL_BYTES_MAX, Goal, Text};
 use super::machine::{self, Event, State, Step};
-use super::{Proxy, Reach, Routes, key_of, question_of};
-use crate::limits::{AOR_BYTES_MAX, ROUTE_ROUNDS_MAX};
+use super::{Errand, Proxy, Reach, Routes, key_of, question_of};
+use crate::limits::{AOR_BYTES_MAX, BRANCHES_MAX, ROUTE_ROUNDS_MAX};
 use crate::sip::admission::{Admitted, Origin};
 use crate::sip::location::{self, TargetSet, TargetSetWriter};
 use crate::sip::token::Branch;
@@ -167,7 +167,15 @@ impl Proxy {
                 };
                 match lead {
                     Lead::Aor => self.resolve(reach, key, message, goal, false),
-                    Lead::Trunk(trunk) => self.dial(reach, key, message, &goal, trunk),
+                    Lead::Trunk(trunk) => self.dial(
+                        reach,
+                        Errand {
+                            key,
+                            message,
+                            goal: &goal,
+                        },
+                        trunk,
+                    ),
                     Lead::Final(status, counter) => {
                         self.refuse(reach, key, message, status, counter)
                     }
@@ -191,7 +199,15 @@ impl Proxy {
             if !unbound {
                 match self.locate(reach, key, &goal) {
                     Located::Contacts(length) => {
-                        return self.ring(reach, key, message, &goal, length);
+                        return self.ring(
+                            reach,
+                            Errand {
+                                key,
+                                message,
+                                goal: &goal,
+                            },
+                            length,
+                        );
                     }
                     Located::Nowhere => {}
                     Located::Asked => return Disposition::Waiting,
@@ -204,7 +220,17 @@ impl Proxy {
             unbound = false;
             match lead_on(tables, &mut goal) {
                 Lead::Aor => {}
-                Lead::Trunk(trunk) => return self.dial(reach, key, message, &goal, trunk),
+                Lead::Trunk(trunk) => {
+                    return self.dial(
+                        reach,
+                        Errand {
+                            key,
+                            message,
+                            goal: &goal,
+                        },
+                        trunk,
+                    );
+                }
                 Lead::Final(status, counter) => {
                     return self.refuse(reach, key, message, status, counter);
                 }
@@ -294,7 +320,12 @@ impl Proxy {
         self.with_request(reach, key, |proxy, reach, message| {
             if TargetSet::new(targets).next().is_some() {
                 proxy.set[..targets.len()].copy_from_slice(targets);
-                proxy.ring(reach, key, message, &goal, targets.len());
+                let errand = Errand {
+                    key,
+                    message,
+                    goal: &goal,
+                };
+                proxy.ring(reach, errand, targets.len());
             } else if replaying {
                 proxy.refuse(reach, key, message, 503, Some(Counter::RefusedOverload));
             } else {
@@ -303,15 +334,27 @@ impl Proxy {
         });
     }
 
-    /// Sends the request to the contacts in the scratch.
+    /// Sends the request to the contacts in the scratch, once its limits allow it.
     fn ring(
         &mut self,
         reach: &mut Reach<'_, '_>,
-        key: Key,
-        message: Message<'_>,
-        goal: &Goal,
+        errand: Errand<'_, '_>,
         length: usize,
     ) -> Disposition {
+        match self.permit(reach, errand, length, None) {
+            Some(disposition) => disposition,
+            None => self.ring_now(reach, errand, length),
+        }
+    }
+
+    /// Sends the request to the contacts in the scratch.
+    pub(super) fn ring_now(
+        &mut self,
+        reach: &mut Reach<'_, '_>,
+        errand: Errand<'_, '_>,
+        length: usize,
+    ) -> Disposition {
+        let Errand { key, message, goal } = errand;
         let count = TargetSet::new(&self.set[..length]).count();
         if count > 1 {
             let kept = reach.turn.buffers.store(&self.set[..length]);
@@ -319,7 +362,7 @@ impl Proxy {
                 Some(set) => Plan::Contacts {
                     set,
                     tried: 0,
-                    count: count.min(32) as u8,
+                    count: count.min(BRANCHES_MAX) as u8,
                 },
                 None => {
                     if let Some(set) = kept {
@@ -336,22 +379,34 @@ impl Proxy {
         if let Some(context) = self.contexts.get_mut(key) {
             context.state = State::Proceeding;
         }
-        if self.start_contacts(reach, key, message, goal, length, None) == 0 {
+        if self.start_contacts(reach, errand, length, None) == 0 {
             return self.refuse(reach, key, message, 503, Some(Counter::RefusedOverload));
         }
         self.arm(reach, key);
         Disposition::Forwarded
     }
 
-    /// Sends the request to a trunk.
+    /// Sends the request to a trunk, once its limits allow it.
     fn dial(
         &mut self,
         reach: &mut Reach<'_, '_>,
-        key: Key,
-        message: Message<'_>,
-        goal: &Goal,
+        errand: Errand<'_, '_>,
         trunk: TrunkId,
     ) -> Disposition {
+        match self.permit(reach, errand, 0, Some(trunk)) {
+            Some(disposition) => disposition,
+            None => self.dial_now(reach, errand, trunk),
+        }
+    }
+
+    /// Sends the request to a trunk.
+    pub(super) fn dial_now(
+        &mut self,
+        reach: &mut Reach<'_, '_>,
+        errand: Errand<'_, '_>,
+        trunk: TrunkId,
+    ) -> Disposition {
+        let Errand { key, message, goal } = errand;
         let targets = reach
             .turn
             .tables
@@ -368,7 +423,7 @@ impl Proxy {
             };
             context.state = State::Proceeding;
         }
-        if !self.try_trunk(reach, key, message, goal) {
+        if !self.try_trunk(reach, errand) {
             return self.refuse(reach, key, message, 503, Some(Counter::RefusedOverload));
         }
         self.arm(reach, key);
@@ -376,7 +431,7 @@ impl Proxy {
     }
 
     /// Keeps the goal with the context, in place of an earlier one. False when there is no room.
-    fn keep_goal(&mut self, turn: &mut Turn<'_>, key: Key, goal: &Goal) -> bool {
+    pub(super) fn keep_goal(&mut self, turn: &mut Turn<'_>, key: Key, goal: &Goal) -> bool {
         let Some(context) = self.contexts.get_mut(key) else {
             return false;
         };

@@ -3,11 +3,11 @@
 
 use super::context::{self, Best, NEVER, Phase, Plan, Source};
 use super::machine::{self, Event, Step};
-use super::{Proxy, Reach, response};
+use super::{Errand, Proxy, Reach, response};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::sip::transaction::{ClientId, Kind};
 use crate::sip::{Counter, Disposition, Flow, Key};
-use crate::wire::{Message, Writer};
+use crate::wire::{Message, Method, Writer};
 
 /// A final response that lies in the scratch, as it would go upstream.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +153,7 @@ impl Proxy {
         let collect = matches!(status, 401 | 407) && context.made > 1;
         let written = self.write_upstream(message, trusted, !collect);
         if step == Step::ForwardSuccess {
+            self.refresh_session(reach, key, message);
             return self.forward_success(reach, key, client, status, written);
         }
         self.judge_target(reach, key, target, status);
@@ -175,6 +176,16 @@ impl Proxy {
             return self.settle(reach, key, None);
         }
         self.settle(reach, key, held)
+    }
+
+    /// A 2xx to an INVITE or UPDATE of a call with a record.
+    fn refresh_session(&mut self, reach: &mut Reach<'_, '_>, key: Key, message: Message<'_>) {
+        if let Some(context) = self.contexts.get(key)
+            && matches!(context.method, Method::Invite | Method::Update)
+            && let Some(call) = context.call
+        {
+            self.refresh_call(reach.turn, call, message);
+        }
     }
 
     /// RFC 3261 §16.7 items 5 and 10: the first 2xx goes upstream, and every other branch is
@@ -204,7 +215,7 @@ impl Proxy {
             reach.turn.counters.add(Counter::CallsAnswered);
         }
         reach.transactions.detach_client(reach.turn, client);
-        self.close(reach, key);
+        self.close(reach, key, status);
         disposition
     }
 
@@ -424,7 +435,12 @@ impl Proxy {
         let length = octets.len();
         self.set[..length].copy_from_slice(octets);
         let started = self.with_request(reach, key, |proxy, reach, message| {
-            proxy.start_contacts(reach, key, message, &goal, length, group)
+            let errand = Errand {
+                key,
+                message,
+                goal: &goal,
+            };
+            proxy.start_contacts(reach, errand, length, group)
         });
         self.arm(reach, key);
         started.unwrap_or(0)
@@ -439,7 +455,12 @@ impl Proxy {
             return false;
         };
         let started = self.with_request(reach, key, |proxy, reach, message| {
-            proxy.try_trunk(reach, key, message, &goal)
+            let errand = Errand {
+                key,
+                message,
+                goal: &goal,
+            };
+            proxy.try_trunk(reach, errand)
         });
         self.arm(reach, key);
         let started = started == Some(true);
@@ -622,7 +643,7 @@ impl Proxy {
             self.with_request(reach, key, |proxy, reach, message| {
                 proxy.refuse(reach, key, message, own, None);
             });
-            self.close(reach, key);
+            self.close(reach, key, own);
             return Disposition::Answered;
         };
         let mut length = length;
@@ -639,7 +660,7 @@ impl Proxy {
         reach
             .transactions
             .respond(reach.turn, server, upstream, octets, false);
-        self.close(reach, key);
+        self.close(reach, key, status);
         Disposition::Forwarded
     }
 }

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 
 use super::branch::Start;
 use super::context::{Plan, Source};
-use super::goal::Goal;
 use super::identity::{self, Asserted};
-use super::{Proxy, Reach};
+use super::{Errand, Proxy, Reach};
 use crate::limits::{TARGET_DOWN_MS, TRUNK_TARGETS_MAX};
 use crate::sip::token::FarEnd;
 use crate::sip::turn::Turn;
-use crate::sip::{Flow, Key, ListenerId, Random, Settings, SourceAddr, Time};
+use crate::sip::{Flow, ListenerId, Random, Settings, SourceAddr, Time};
 use crate::tenant::{Trunk, TrunkId};
 use crate::wire::{Message, Transport, Uri, Writer};
 
@@ -114,17 +113,11 @@ impl Proxy {
     }
 
     /// Starts a branch to the next target of the context's trunk. False when there is none.
-    pub(super) fn try_trunk(
-        &mut self,
-        reach: &mut Reach<'_, '_>,
-        key: Key,
-        message: Message<'_>,
-        goal: &Goal,
-    ) -> bool {
+    pub(super) fn try_trunk(&mut self, reach: &mut Reach<'_, '_>, errand: Errand<'_, '_>) -> bool {
         let tables = reach.turn.tables;
         let now = reach.turn.now.time;
         loop {
-            let Some(context) = self.contexts.get_mut(key) else {
+            let Some(context) = self.contexts.get_mut(errand.key) else {
                 return false;
             };
             let Plan::Trunk {
@@ -145,7 +138,7 @@ impl Proxy {
             };
             *tried |= 1 << index;
             let last = tried.count_ones() as usize >= trunk.targets.len().min(TRUNK_TARGETS_MAX);
-            if self.start_target(reach, key, message, goal, trunk, index, last) {
+            if self.start_target(reach, errand, trunk, index, last) {
                 return true;
             }
         }
@@ -154,13 +147,12 @@ impl Proxy {
     fn start_target(
         &mut self,
         reach: &mut Reach<'_, '_>,
-        key: Key,
-        message: Message<'_>,
-        goal: &Goal,
+        errand: Errand<'_, '_>,
         trunk: &Trunk,
         index: usize,
         last: bool,
     ) -> bool {
+        let Errand { key, message, goal } = errand;
         let target = &trunk.targets[index];
         let tables = reach.turn.tables;
         let Some(listener) = listener_to(reach.turn.settings, trunk, target.address) else {

@@ -4,6 +4,7 @@
 
 mod calls;
 mod forks;
+mod limits;
 mod shards;
 mod trunks;
 
@@ -58,6 +59,5 @@ name = "one"
 const CALLER: &str = "198.51.100.7:5062";
 const BOB: &str = "198.51.100.20:5060";
 const BOB_2: &str = "198.51.100.21:5060";
-const CAROL: &str = "198.51.100.30:5060";
 const CARRIER: &str = "203.0.113.80:5060";
 const CARRIER_2: &str = "203.0.113.81:5060";
