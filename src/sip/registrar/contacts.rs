@@ -9,7 +9,6 @@ use crate::sip::location::{Q_ABSENT, Wanted, WantedList};
 use crate::sip::reply::default_port;
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, admission};
-use crate::wire::host_addr;
 use crate::wire::{
     Contacts, HeaderName, Message, NameAddr, Param, Scheme, Transport, Uri, host_addr,
     parse_decimal, split_values,
