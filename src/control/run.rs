@@ -308,14 +308,26 @@ async fn greet(edge: &Edge, config: &Config) {
         let file = config.bootstrap.tenants.display();
         output::note(&format!("Passwords, numbers and trunks: {file}"));
     }
-    let socket = &edge.ready.control;
-    output::note(&format!(
-        "In another terminal, with the same --config (socket {socket}):"
-    ));
-    output::note("  ringfence reg ls      who is registered");
-    output::note("  ringfence stats       what happened so far");
+    let typed = typed_again(std::env::args());
+    output::note("In another terminal:");
+    output::note(&format!("  {typed} reg ls    who is registered"));
+    output::note(&format!("  {typed} stats     what happened so far"));
     output::note("Ctrl-C stops at once; kill -TERM lets calls being set up finish.");
     output::note("");
+}
+
+/// This command line without its verb, for a shell: what finds this edge again.
+fn typed_again(arguments: impl Iterator<Item = String>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,".contains(c);
+    let quoted = |word: String| match word.chars().all(is_plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    arguments
+        .filter(|word| word != "run")
+        .map(quoted)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -326,6 +338,23 @@ mod tests {
     )]
 
     use super::*;
+
+    #[test]
+    fn a_person_is_told_what_finds_this_edge_again() {
+        let words = [
+            "./ringfence",
+            "run",
+            "--config",
+            "a b.toml",
+            "--set",
+            "auth.realm='x'",
+        ];
+        let typed = typed_again(words.into_iter().map(str::to_owned));
+        assert_eq!(
+            typed,
+            r"./ringfence --config 'a b.toml' --set 'auth.realm='\''x'\'''"
+        );
+    }
 
     #[test]
     fn a_reload_names_every_key_that_takes_a_restart_and_no_other() {

@@ -16,10 +16,10 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder for one test, removed when the test ends.
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub fn new(test: &str) -> Self {
+    pub(crate) fn new(test: &str) -> Self {
         // Not below the repository: the path of a Unix socket is short.
         let name = format!("ringfence-cli-{test}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
@@ -28,12 +28,12 @@ impl Scratch {
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Writes a file; its path.
-    pub fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
         fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
@@ -47,14 +47,14 @@ impl Drop for Scratch {
 }
 
 /// The binary with these arguments.
-pub fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
 /// Status, standard output and standard error.
-pub fn run_to_end(command: &mut Command) -> (i32, String, String) {
+pub(crate) fn run_to_end(command: &mut Command) -> (i32, String, String) {
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (
@@ -65,13 +65,13 @@ pub fn run_to_end(command: &mut Command) -> (i32, String, String) {
 }
 
 /// A running edge; killed when dropped.
-pub struct Edge {
+pub(crate) struct Edge {
     child: Child,
     output: BufReader<ChildStdout>,
     log: PathBuf,
     config: String,
     set: Vec<String>,
-    pub ready: Value,
+    pub(crate) ready: Value,
 }
 
 fn configure(scratch: &Scratch, config: &str, set: &[&str]) -> (String, Vec<String>) {
@@ -102,7 +102,7 @@ fn with_config(verbs: &[&str], config: &str, set: &[String]) -> Command {
 
 impl Edge {
     /// Starts an edge and waits until it is ready.
-    pub fn start(scratch: &Scratch, config: &str, set: &[&str]) -> Self {
+    pub(crate) fn start(scratch: &Scratch, config: &str, set: &[&str]) -> Self {
         let (config, set) = configure(scratch, config, set);
         let log = scratch.path().join("log");
         let mut child = with_config(&["run"], &config, &set)
@@ -131,27 +131,31 @@ impl Edge {
     }
 
     /// Starts an edge that is expected to refuse.
-    pub fn try_start(scratch: &Scratch, config: &str, set: &[&str]) -> (i32, String, String) {
+    pub(crate) fn try_start(
+        scratch: &Scratch,
+        config: &str,
+        set: &[&str],
+    ) -> (i32, String, String) {
         let (config, set) = configure(scratch, config, set);
         run_to_end(&mut with_config(&["run"], &config, &set))
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Writes the configuration file anew.
-    pub fn rewrite(&self, config: &str) {
+    pub(crate) fn rewrite(&self, config: &str) {
         fs::write(&self.config, config).unwrap();
     }
 
     /// Runs a command against this edge: status, standard output and standard error.
-    pub fn ask(&self, verbs: &[&str]) -> (i32, String, String) {
+    pub(crate) fn ask(&self, verbs: &[&str]) -> (i32, String, String) {
         run_to_end(&mut with_config(verbs, &self.config, &self.set))
     }
 
     /// The binary with this edge's configuration, for a shell.
-    pub fn command_line(&self) -> String {
+    pub(crate) fn command_line(&self) -> String {
         let set: Vec<_> = self
             .set
             .iter()
@@ -162,19 +166,19 @@ impl Edge {
     }
 
     /// What a command that succeeds says.
-    pub fn said(&self, verbs: &[&str]) -> String {
+    pub(crate) fn said(&self, verbs: &[&str]) -> String {
         let (status, output, error) = self.ask(verbs);
         assert_eq!(status, 0, "{verbs:?}: {error}\n{}", self.log());
         output
     }
 
-    pub fn json(&self, verbs: &[&str]) -> Value {
+    pub(crate) fn json(&self, verbs: &[&str]) -> Value {
         let said = self.said(verbs);
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{said}: {error}"))
     }
 
     /// Asks the control socket itself: status and body.
-    pub fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
         let mut stream = UnixStream::connect(self.ready["control"].as_str().unwrap()).unwrap();
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -186,7 +190,7 @@ impl Edge {
         (status, serde_json::from_str(body).unwrap())
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         assert!(
             Command::new("kill")
@@ -197,11 +201,11 @@ impl Edge {
         );
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    pub fn wait_for_log(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.log().contains(text) {
             assert!(
@@ -213,12 +217,12 @@ impl Edge {
         }
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for the end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -234,7 +238,7 @@ impl Edge {
     }
 
     /// What came on standard output behind the ready line.
-    pub fn rest_of_output(&mut self) -> String {
+    pub(crate) fn rest_of_output(&mut self) -> String {
         let mut text = String::new();
         self.output.read_to_string(&mut text).unwrap();
         text
@@ -249,7 +253,7 @@ impl Drop for Edge {
 }
 
 /// A phone on a socket of its own.
-pub struct Phone {
+pub(crate) struct Phone {
     socket: UdpSocket,
     edge: String,
     /// The request or response received last.
@@ -257,7 +261,7 @@ pub struct Phone {
 }
 
 impl Phone {
-    pub fn new(edge: &Edge) -> Self {
+    pub(crate) fn new(edge: &Edge) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
@@ -267,7 +271,7 @@ impl Phone {
         }
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.socket.local_addr().unwrap().to_string()
     }
 
@@ -276,7 +280,7 @@ impl Phone {
     }
 
     /// The next message that begins so; others before it are passed over.
-    pub fn receive(&self, beginning: &str) -> String {
+    pub(crate) fn receive(&self, beginning: &str) -> String {
         let mut octets = [0; 65_536];
         loop {
             let (length, from) = self.socket.recv_from(&mut octets).unwrap_or_else(|error| {
@@ -297,7 +301,7 @@ impl Phone {
     }
 
     /// Calls an address of record.
-    pub fn invite(&self, aor: &str) {
+    pub(crate) fn invite(&self, aor: &str) {
         let head = self.head("INVITE", &format!("sip:{aor}"), aor, 1);
         let contact = self.address();
         self.send(&format!(
@@ -306,7 +310,7 @@ impl Phone {
     }
 
     /// Sends the ACK for a final response that refused the call.
-    pub fn acknowledge(&self, aor: &str) {
+    pub(crate) fn acknowledge(&self, aor: &str) {
         let last = self.last.borrow();
         let to = last.lines().find(|line| line.starts_with("To: ")).unwrap();
         let head = self.head("INVITE", &format!("sip:{aor}"), aor, 1);
@@ -321,7 +325,7 @@ impl Phone {
     }
 
     /// Answers the request received last.
-    pub fn answer_last(&self, status: &str) {
+    pub(crate) fn answer_last(&self, status: &str) {
         let request = self.last.borrow();
         let kept = ["Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:"];
         let copied: Vec<_> = request
@@ -352,14 +356,14 @@ impl Phone {
     }
 
     /// The answer to an OPTIONS for the edge itself.
-    pub fn options(&self) -> String {
+    pub(crate) fn options(&self) -> String {
         let uri = format!("sip:{}", self.edge);
         let head = self.head("OPTIONS", &uri, "somebody@127.0.0.1", 1);
         self.exchange(&format!("{head}Content-Length: 0\r\n\r\n"))
     }
 
     /// Registers with digest authentication, for ten minutes.
-    pub fn register(&self, user: &str, domain: &str, realm: &str, password: &str) {
+    pub(crate) fn register(&self, user: &str, domain: &str, realm: &str, password: &str) {
         let uri = format!("sip:{domain}");
         let aor = format!("{user}@{domain}");
         let rest = format!(
