@@ -90,12 +90,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn skip_class(&mut self, class: u8) -> Span {
         let start = self.at;
-        while let Some(&byte) = self.bytes.get(self.at) {
-            if !class::is(byte, class) {
-                break;
-            }
-            self.at += 1;
-        }
+        self.at += class::span_of(&self.bytes[start..], class);
         Span::new(start, self.at)
     }
 

@@ -44,60 +44,35 @@ impl Keys {
 /// RFC 3261 §8.1.1.5: a sequence number is below 2^31.
 const CSEQ_MAX: u64 = (1 << 31) - 1;
 
-/// Header fields that may stand once, as a bit set over `HeaderName`.
-// RFC 3261 §7.3.1: a field may be repeated only when its value is a list; of the others, those
-// are refused here that two readers of a message would act on differently.
-const SINGLE: u64 = {
+/// Why a second field named `name` makes a message wrong; `None` for a list header, and for one
+/// that no two readers of the message would act on differently.
+// RFC 3261 §7.3.1: a field may be repeated only when its value is a list.
+#[cold]
+pub(super) fn repeated(name: HeaderName) -> Option<Reason> {
     use HeaderName as H;
-    let names = [
-        H::From,
-        H::To,
-        H::CallId,
-        H::CSeq,
-        H::MaxForwards,
-        H::ContentLength,
-        H::ContentType,
-        H::Expires,
-        H::MinExpires,
-        H::Event,
-        H::SessionExpires,
-        H::MinSe,
-        H::ReferTo,
-        H::ReferredBy,
-        H::Replaces,
-        H::Timestamp,
-        H::MaxBreadth,
-        H::FlowTimer,
-        H::RSeq,
-        H::RAck,
-    ];
-    let mut set = 0;
-    let mut at = 0;
-    while at < names.len() {
-        set |= 1 << names[at] as u64;
-        at += 1;
-    }
-    set
-};
-
-const _: () = assert!(HeaderName::COUNT <= u64::BITS as usize);
-
-fn repeated(name: HeaderName) -> Reason {
-    use HeaderName as H;
-    #[allow(
-        clippy::wildcard_enum_match_arm,
-        reason = "all others share one reason"
-    )]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "all others may be repeated")]
     match name {
-        H::From => Reason::FromRepeated,
-        H::To => Reason::ToRepeated,
-        H::CallId => Reason::CallIdRepeated,
-        H::CSeq => Reason::CSeqRepeated,
-        H::MaxForwards => Reason::MaxForwardsRepeated,
-        H::ContentLength => Reason::ContentLengthRepeated,
-        H::ContentType => Reason::ContentTypeRepeated,
-        H::Expires => Reason::ExpiresRepeated,
-        _ => Reason::HeaderRepeated,
+        H::From => Some(Reason::FromRepeated),
+        H::To => Some(Reason::ToRepeated),
+        H::CallId => Some(Reason::CallIdRepeated),
+        H::CSeq => Some(Reason::CSeqRepeated),
+        H::MaxForwards => Some(Reason::MaxForwardsRepeated),
+        H::ContentLength => Some(Reason::ContentLengthRepeated),
+        H::ContentType => Some(Reason::ContentTypeRepeated),
+        H::Expires => Some(Reason::ExpiresRepeated),
+        H::MinExpires
+        | H::Event
+        | H::SessionExpires
+        | H::MinSe
+        | H::ReferTo
+        | H::ReferredBy
+        | H::Replaces
+        | H::Timestamp
+        | H::MaxBreadth
+        | H::FlowTimer
+        | H::RSeq
+        | H::RAck => Some(Reason::HeaderRepeated),
+        _ => None,
     }
 }
 
@@ -105,7 +80,6 @@ impl Index {
     /// Reads the routing keys of the indexed fields and checks what is wrong for every reader.
     #[inline]
     pub(super) fn read_keys(&mut self, bytes: &[u8], head: &mut Head) {
-        self.check_repeats(head);
         self.check_request_uri(bytes, head);
         let via = self.read_via(bytes, head);
         let from = self.field_or(HeaderName::From, Reason::FromMissing, head);
@@ -127,18 +101,6 @@ impl Index {
             return None;
         };
         self.entries().get(number).copied()
-    }
-
-    #[inline]
-    fn check_repeats(&self, head: &mut Head) {
-        let mut seen = 0u64;
-        for entry in self.entries() {
-            let bit = 1 << entry.name as u64;
-            if seen & bit & SINGLE != 0 {
-                head.note(repeated(entry.name), usize::from(entry.name_text.start));
-            }
-            seen |= bit;
-        }
     }
 
     #[inline]

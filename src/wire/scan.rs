@@ -6,7 +6,7 @@ use crate::limits::{DATAGRAM_BYTES_MAX, HEADER_FIELD_BYTES_MAX, HEADERS_MAX};
 
 use super::class::find_control;
 use super::cursor::Span;
-use super::keys::Keys;
+use super::keys::{Keys, repeated};
 use super::start_line::{self, StartLine};
 use super::{HeaderName, Message, ParseError, Reason};
 
@@ -203,7 +203,6 @@ impl Index {
             if first == b'\r' && bytes.get(at + 1) == Some(&b'\n') {
                 self.keys.head_end = at as u16;
                 head.end = at + 2;
-                self.drop_deletes(bytes, at, head);
                 return;
             }
             let Some(next) = self.read_field(bytes, at, head) else {
@@ -214,7 +213,6 @@ impl Index {
         // The head has no end: what was read so far is all there is.
         self.keys.head_end = at as u16;
         head.end = bytes.len();
-        self.drop_deletes(bytes, at, head);
     }
 
     /// Reads the field that starts at `start`; gives the start of the next line, or `None` when
@@ -223,28 +221,21 @@ impl Index {
     fn read_field(&mut self, bytes: &[u8], start: usize, head: &mut Head) -> Option<usize> {
         let first_end = find_control(bytes, start);
         let name = HeaderName::read(bytes, start, first_end);
-        let mut end = first_end;
-        let mut has_control = false;
-        let line_end = loop {
-            if bytes.get(end..end + 2) == Some(b"\r\n") {
-                if !matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
-                    break end + 2;
-                }
-                // RFC 3261 §7.3.1: a line that starts with white space continues the one before.
-                end = find_control(bytes, end + 2);
-                continue;
-            }
+        let end = if ends_field(bytes, first_end) {
+            first_end
+        } else {
+            let end = field_end(bytes, first_end);
             if end >= bytes.len() {
                 head.note(Reason::HeadTruncated, end);
                 return None;
             }
-            has_control = true;
-            end = find_control(bytes, end + 1);
+            if let Some(at) = stray_control(bytes, start, end) {
+                head.note(control_reason(bytes, at), at);
+                return Some(end + 2);
+            }
+            end
         };
-        if has_control && let Some(at) = stray_control(bytes, start, end) {
-            head.note(control_reason(bytes, at), at);
-            return Some(line_end);
-        }
+        let line_end = end + 2;
         let Some((name, name_end, colon)) = name else {
             let folded = matches!(bytes[start], b' ' | b'\t');
             let reason = if folded {
@@ -286,38 +277,6 @@ impl Index {
         }
         self.count += 1;
         true
-    }
-
-    /// Takes fields that hold a DEL outside a quoted pair out of the index.
-    #[inline]
-    fn drop_deletes(&mut self, bytes: &[u8], end: usize, head: &mut Head) {
-        if memchr::memchr(0x7f, &bytes[..end]).is_some() {
-            self.drop_deletes_found(&bytes[..end], head);
-        }
-    }
-
-    #[cold]
-    fn drop_deletes_found(&mut self, bytes: &[u8], head: &mut Head) {
-        let count = usize::from(self.count);
-        self.count = 0;
-        self.first = [ABSENT; HeaderName::COUNT];
-        for number in 0..count {
-            let entry = self.entries[number];
-            let (start, end) = (
-                usize::from(entry.name_text.start),
-                usize::from(entry.value.end),
-            );
-            match stray_control(bytes, start, end) {
-                Some(at) => head.note(Reason::ControlCharacter, at),
-                None => {
-                    self.add(entry);
-                }
-            }
-        }
-        if let Some(at) = memchr::memchr(0x7f, &bytes[..usize::from(self.start.end)]) {
-            head.note(Reason::ControlCharacter, at);
-            self.start = StartLine::NONE;
-        }
     }
 
     /// The fields of the message, in order.
@@ -421,14 +380,34 @@ fn stray_control(bytes: &[u8], start: usize, end: usize) -> Option<usize> {
     None
 }
 
-/// `start..end` without white space and folds at its ends.
+/// Whether the CRLF at `at` ends a field: no white space follows that would continue it.
+#[inline]
+fn ends_field(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at) == Some(&b'\r')
+        && bytes.get(at + 1) == Some(&b'\n')
+        && !matches!(bytes.get(at + 2), Some(b' ' | b'\t'))
+}
+
+/// The CRLF at or after `at` that ends the field, or the length of `bytes`.
+#[cold]
+fn field_end(bytes: &[u8], mut at: usize) -> usize {
+    while at < bytes.len() && !ends_field(bytes, at) {
+        // RFC 3261 §7.3.1: a line that starts with white space continues the one before.
+        let fold = bytes[at] == b'\r' && bytes.get(at + 1) == Some(&b'\n');
+        at = find_control(bytes, if fold { at + 2 } else { at + 1 });
+    }
+    at
+}
+
+/// `start..end`, which a CR follows and which holds no stray control character, without white
+/// space and folds at its ends.
 #[inline]
 fn trim_span(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
-    let is_space = |at: usize| matches!(bytes[at], b' ' | b'\t' | b'\r' | b'\n');
-    while start < end && is_space(start) {
+    start += usize::from(bytes[start] == b' ');
+    while start < end && bytes[start] <= b' ' {
         start += 1;
     }
-    while start < end && is_space(end - 1) {
+    while start < end && bytes[end - 1] <= b' ' {
         end -= 1;
     }
     Span::new(start, end)

@@ -213,19 +213,7 @@ fn tel(mut cursor: Cursor<'_>) -> Result<Uri<'_>, ParseError> {
 fn sip(mut cursor: Cursor<'_>, scheme: Scheme) -> Result<Uri<'_>, ParseError> {
     let text = cursor.bytes;
     let mut uri = Uri::empty(scheme);
-    if memchr::memchr(b'@', &text[cursor.at..]).is_some() {
-        let user = skip_escaped(&mut cursor, class::USER)?;
-        if user.is_empty() {
-            return cursor.error(Reason::UriMalformed);
-        }
-        uri.user = Some(user.of(text));
-        if cursor.take(b':') {
-            uri.password = Some(skip_escaped(&mut cursor, class::PASSWORD)?.of(text));
-        }
-        if !cursor.take(b'@') {
-            return cursor.error(Reason::UriMalformed);
-        }
-    }
+    userinfo(&mut cursor, &mut uri)?;
     let Some(host) = cursor.host() else {
         return cursor.error(Reason::UriMalformed);
     };
@@ -246,6 +234,27 @@ fn sip(mut cursor: Cursor<'_>, scheme: Scheme) -> Result<Uri<'_>, ParseError> {
         return cursor.error(Reason::UriMalformed);
     }
     Ok(uri)
+}
+
+/// `[ userinfo ]`: without an `@` behind it there is none, and the cursor stays.
+#[inline]
+fn userinfo<'a>(cursor: &mut Cursor<'a>, uri: &mut Uri<'a>) -> Result<(), ParseError> {
+    let start = cursor.at;
+    let user = skip_escaped(cursor, class::USER)?;
+    let mut password = None;
+    if cursor.take(b':') {
+        password = Some(skip_escaped(cursor, class::PASSWORD)?.of(cursor.bytes));
+    }
+    if !cursor.take(b'@') {
+        cursor.at = start;
+        return Ok(());
+    }
+    if user.is_empty() {
+        return Err(ParseError::new(Reason::UriMalformed, start));
+    }
+    uri.user = Some(user.of(cursor.bytes));
+    uri.password = password;
+    Ok(())
 }
 
 /// Skips octets of `class` and escapes.
