@@ -5,8 +5,9 @@ use crate::limits::DATAGRAM_BYTES_MAX;
 
 use super::class;
 use super::cursor::{Cursor, Span};
+use super::head::Head;
 use super::name_addr::parse_address;
-use super::scan::{Entry, Head, Index};
+use super::scan::{Entry, Index};
 use super::via::{ViaSpans, parse_via};
 use super::{HeaderName, Method, ParseError, Reason, Scheme, Uri, parse_decimal};
 
@@ -83,21 +84,21 @@ impl Index {
         self.check_request_uri(bytes, head);
         let via = self.read_via(bytes, head);
         let from = self.field_or(HeaderName::From, Reason::FromMissing, head);
-        self.keys_mut().from_tag = tag(bytes, from, Reason::FromMalformed, head);
+        self.keys.from_tag = tag(bytes, from, Reason::FromMalformed, head);
         let to = self.field_or(HeaderName::To, Reason::ToMissing, head);
-        self.keys_mut().to_tag = tag(bytes, to, Reason::ToMalformed, head);
+        self.keys.to_tag = tag(bytes, to, Reason::ToMalformed, head);
         self.read_call_id(bytes, head);
         self.read_cseq(bytes, head);
         self.read_content_length(bytes, head);
         self.read_max_forwards(bytes, head);
-        let start = self.start();
+        let start = self.start;
         head.answerable = via && start.status == 0 && start.end > 0 && start.method != Method::Ack;
     }
 
     #[inline]
     fn field_or(&self, name: HeaderName, missing: Reason, head: &mut Head) -> Option<Entry> {
         let Some(number) = self.first(name) else {
-            head.note(missing, usize::from(self.keys().head_end));
+            head.note(missing, usize::from(self.keys.head_end));
             return None;
         };
         self.entries().get(number).copied()
@@ -105,7 +106,7 @@ impl Index {
 
     #[inline]
     fn check_request_uri(&self, bytes: &[u8], head: &mut Head) {
-        let start = self.start();
+        let start = self.start;
         if start.status != 0 || start.uri.is_empty() {
             return;
         }
@@ -130,7 +131,7 @@ impl Index {
         if let Err(error) = result {
             head.note_error(error);
         }
-        self.keys_mut().via = via.unwrap_or(ViaSpans::NONE);
+        self.keys.via = via.unwrap_or(ViaSpans::NONE);
         via.is_some()
     }
 
@@ -145,13 +146,13 @@ impl Index {
         if value.is_empty() || value.iter().any(|&byte| byte <= b' ') {
             head.note(Reason::CallIdMalformed, usize::from(entry.value.start));
         } else {
-            self.keys_mut().call_id = entry.value;
+            self.keys.call_id = entry.value;
         }
     }
 
     #[inline]
     fn read_cseq(&mut self, bytes: &[u8], head: &mut Head) {
-        self.keys_mut().cseq_method = self.start().method;
+        self.keys.cseq_method = self.start.method;
         let Some(entry) = self.field_or(HeaderName::CSeq, Reason::CSeqMissing, head) else {
             return;
         };
@@ -171,7 +172,7 @@ impl Index {
         let Some(number) = parse_decimal(digits.of(bytes), CSEQ_MAX) else {
             return head.note(Reason::CSeqTooLarge, offset);
         };
-        let start = *self.start();
+        let start = self.start;
         let text = method_text.of(bytes);
         let method = if start.status != 0 {
             Method::from_token(text)
@@ -182,7 +183,7 @@ impl Index {
             }
             start.method
         };
-        let keys = self.keys_mut();
+        let keys = &mut self.keys;
         keys.cseq_number = number as u32;
         keys.cseq_method = method;
         keys.cseq_method_text = method_text;
@@ -213,7 +214,7 @@ impl Index {
         let value = self.entries()[number].value;
         // RFC 3261 §20.22: 0 to 255.
         match parse_decimal(value.of(bytes), 255) {
-            Some(hops) => self.keys_mut().max_forwards = Some(hops as u8),
+            Some(hops) => self.keys.max_forwards = Some(hops as u8),
             None => head.note(Reason::MaxForwardsMalformed, usize::from(value.start)),
         }
     }
