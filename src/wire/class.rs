@@ -1,30 +1,32 @@
 //! Classes of octets (RFC 3261 §25.1) and word-wide searches.
 
 /// `token`.
-pub(super) const TOKEN: u8 = 1;
+pub(super) const TOKEN: u16 = 1;
 /// `user`, without escapes.
 // RFC 3261 §25.1 deviation: `#` belongs escaped, but phones dial service codes with it as it is.
-pub(super) const USER: u8 = 1 << 1;
+pub(super) const USER: u16 = 1 << 1;
 /// `password`, without escapes.
-pub(super) const PASSWORD: u8 = 1 << 2;
+pub(super) const PASSWORD: u16 = 1 << 2;
 /// `paramchar` of a URI parameter, without escapes.
-pub(super) const URI_PARAM: u8 = 1 << 3;
+pub(super) const URI_PARAM: u16 = 1 << 3;
 /// `hnv` of a URI header, with its `=` and `&`, without escapes.
-pub(super) const URI_HEADER: u8 = 1 << 4;
+pub(super) const URI_HEADER: u16 = 1 << 4;
 /// What the value of a header parameter may hold when it is not quoted.
 // RFC 3261 §25.1 deviation: `gen-value` is a token, a host or a quoted string; phones also send
 // `/`, `=`, `@` and their like unquoted in tags and branches, because other parsers let them pass.
-pub(super) const VALUE: u8 = 1 << 5;
+pub(super) const VALUE: u16 = 1 << 5;
 /// Letters, digits, `-`, `.` and `_` of a host name.
 // RFC 3261 §25.1 deviation: `_` is no host name character but stands in names people use.
-pub(super) const HOST: u8 = 1 << 6;
+pub(super) const HOST: u16 = 1 << 6;
 /// `reserved`, `unreserved`, `[]` and `#`: any URI.
-pub(super) const URI: u8 = 1 << 7;
+pub(super) const URI: u16 = 1 << 7;
+/// What stands for itself in a quoted string; not a `"`, a backslash or a control character.
+pub(super) const QUOTED: u16 = 1 << 8;
 
-static CLASSES: [u8; 256] = classes();
+static CLASSES: [u16; 256] = classes();
 
-const fn classes() -> [u8; 256] {
-    let mut table = [0u8; 256];
+const fn classes() -> [u16; 256] {
+    let mut table = [0u16; 256];
     let mut octet = 0;
     while octet < 256 {
         let byte = octet as u8;
@@ -54,6 +56,9 @@ const fn classes() -> [u8; 256] {
         if unreserved || contains(b";/?:@&=+$,[]#", byte) {
             class |= URI;
         }
+        if !byte.is_ascii_control() && byte != b'"' && byte != b'\\' {
+            class |= QUOTED;
+        }
         table[octet] = class;
         octet += 1;
     }
@@ -71,9 +76,15 @@ const fn contains(set: &[u8], byte: u8) -> bool {
     false
 }
 
+/// Whether `name` is `known` in any case; most are written as they are registered.
+#[inline]
+pub(super) fn is_name(name: &[u8], known: &[u8]) -> bool {
+    name == known || name.eq_ignore_ascii_case(known)
+}
+
 /// Whether `byte` is of one of the classes in `class`.
 #[inline]
-pub(super) fn is(byte: u8, class: u8) -> bool {
+pub(super) fn is(byte: u8, class: u16) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 
@@ -177,7 +188,7 @@ fn controls(word: u64) -> u64 {
 }
 
 /// How many octets at the start of `text` are of `class`.
-pub(super) fn span_of(text: &[u8], class: u8) -> usize {
+pub(super) fn span_of(text: &[u8], class: u16) -> usize {
     let mut length = 0;
     let (chunks, rest) = text.as_chunks::<4>();
     for chunk in chunks {
@@ -214,7 +225,7 @@ mod tests {
             let token = byte > b' ' && byte < 0x7f && !separator && !b"#$&^|".contains(&byte);
             assert_eq!(is(byte, TOKEN), token, "{byte:#x}");
             if byte >= 0x80 || byte <= b' ' || byte == 0x7f {
-                assert!(!is(byte, !VALUE), "{byte:#x}");
+                assert!(!is(byte, !(VALUE | QUOTED)), "{byte:#x}");
             }
         }
         assert!(is(0xc3, VALUE));

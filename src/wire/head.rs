@@ -220,15 +220,17 @@ fn field_end(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// `start..end`, which a CR follows and which holds no stray control character, without white
-/// space and folds at its ends.
+/// `start..end`, which holds no stray control character, without white space and folds at its
+/// ends.
 #[inline]
 fn trim_span(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
-    start += usize::from(bytes[start] == b' ');
-    while start < end && bytes[start] <= b' ' {
+    let mut text = &bytes[start..end];
+    while let [b'\0'..=b' ', rest @ ..] = text {
+        text = rest;
         start += 1;
     }
-    while start < end && bytes[end - 1] <= b' ' {
+    while let [rest @ .., b'\0'..=b' '] = text {
+        text = rest;
         end -= 1;
     }
     Span::new(start, end)

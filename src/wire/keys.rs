@@ -143,7 +143,8 @@ impl Index {
         let value = entry.value.of(bytes);
         // RFC 3261 §25.1 deviation: callid = word [ "@" word ]; any text without white space is
         // taken, because it is compared octet by octet and never parsed.
-        if value.is_empty() || value.iter().any(|&byte| byte <= b' ') {
+        let spaced = value.iter().fold(false, |any, &byte| any | (byte <= b' '));
+        if value.is_empty() || spaced {
             head.note(Reason::CallIdMalformed, usize::from(entry.value.start));
         } else {
             self.keys.call_id = entry.value;

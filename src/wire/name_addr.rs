@@ -134,7 +134,7 @@ fn read_param(name: &[u8]) -> Option<u8> {
         2 => (b"ob", 1 << 5),
         _ => return None,
     };
-    name.eq_ignore_ascii_case(known).then_some(bit)
+    class::is_name(name, known).then_some(bit)
 }
 
 /// `<` URI `>`: the URI, which holds no white space (RFC 4475 §3.1.2.14).

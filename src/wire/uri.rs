@@ -259,7 +259,7 @@ fn userinfo<'a>(cursor: &mut Cursor<'a>, uri: &mut Uri<'a>) -> Result<(), ParseE
 
 /// Skips octets of `class` and escapes.
 #[inline]
-fn skip_escaped(cursor: &mut Cursor<'_>, class: u8) -> Result<Span, ParseError> {
+fn skip_escaped(cursor: &mut Cursor<'_>, class: u16) -> Result<Span, ParseError> {
     let start = cursor.at;
     loop {
         cursor.skip_class(class);
@@ -320,11 +320,7 @@ fn read_param(name: &[u8]) -> u8 {
         9 => (b"transport", 1 << 7),
         _ => return 0,
     };
-    if name.eq_ignore_ascii_case(known) {
-        bit
-    } else {
-        0
-    }
+    if class::is_name(name, known) { bit } else { 0 }
 }
 
 /// `hname "=" hvalue *( "&" hname "=" hvalue )`, where `hvalue` may be empty.

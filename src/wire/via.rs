@@ -178,10 +178,10 @@ fn via_params(cursor: &mut Cursor<'_>, via: &mut ViaSpans) -> Result<(), ParseEr
         let bytes = cursor.bytes;
         let name = name.of(bytes);
         let slot = match name.len() {
-            5 if name.eq_ignore_ascii_case(b"maddr") => &mut maddr,
-            6 if name.eq_ignore_ascii_case(b"branch") => &mut branch,
-            8 if name.eq_ignore_ascii_case(b"received") => &mut via.received,
-            5 if name.eq_ignore_ascii_case(b"rport") => {
+            5 if class::is_name(name, b"maddr") => &mut maddr,
+            6 if class::is_name(name, b"branch") => &mut branch,
+            8 if class::is_name(name, b"received") => &mut via.received,
+            5 if class::is_name(name, b"rport") => {
                 if via.rport.is_some() {
                     return Err(Reason::ParameterRepeated);
                 }
