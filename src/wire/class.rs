@@ -114,31 +114,28 @@ pub(super) fn lane(mask: u64) -> usize {
 }
 
 /// Position of the first control character but HTAB at or after `at`, or the length of `bytes`.
-#[inline]
-pub(super) fn find_control(bytes: &[u8], mut at: usize) -> usize {
-    'from: loop {
-        let tail = bytes.get(at..).unwrap_or_default();
-        let (chunks, rest) = tail.as_chunks::<16>();
-        for chunk in chunks {
-            // The compiler makes one vector comparison of the fold.
-            if chunk
-                .iter()
-                .fold(false, |any, &byte| any | (byte < b' ') | (byte == DEL))
-            {
-                at += lane_of_control(chunk);
-                if bytes[at] != b'\t' {
-                    return at;
-                }
-                at += 1;
-                continue 'from;
-            }
-            at += 16;
-        }
-        let stop = rest
+#[inline(always)]
+pub(super) fn find_control(bytes: &[u8], at: usize) -> usize {
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    while let Some((chunk, tail)) = rest.split_first_chunk::<16>() {
+        // The compiler makes one vector comparison of the fold.
+        if !chunk
             .iter()
-            .position(|&byte| byte.is_ascii_control() && byte != b'\t');
-        return at + stop.unwrap_or(rest.len());
+            .fold(false, |any, &byte| any | (byte < b' ') | (byte == DEL))
+        {
+            rest = tail;
+            continue;
+        }
+        let lane = lane_of_control(chunk);
+        if chunk[lane % 16] != b'\t' {
+            return bytes.len() - rest.len() + lane;
+        }
+        rest = &rest[lane + 1..];
     }
+    let stop = rest
+        .iter()
+        .position(|&byte| byte.is_ascii_control() && byte != b'\t');
+    bytes.len() - rest.len() + stop.unwrap_or(rest.len())
 }
 
 /// Position of the first control character of a chunk that has one.
@@ -163,19 +160,16 @@ fn lane_of_control(chunk: &[u8; 16]) -> usize {
 /// memchr's dispatch costs more than the search.
 #[inline]
 pub(super) fn find_byte(text: &[u8], byte: u8) -> usize {
-    let (words, rest) = text.as_chunks::<8>();
-    let mut at = 0;
-    for word in words {
+    let mut rest = text;
+    while let Some((word, tail)) = rest.split_first_chunk::<8>() {
         let hits = lanes_equal(u64::from_le_bytes(*word), byte);
         if hits != 0 {
-            return at + lane(hits);
+            return text.len() - rest.len() + lane(hits);
         }
-        at += 8;
+        rest = tail;
     }
-    at + rest
-        .iter()
-        .position(|&other| other == byte)
-        .unwrap_or(rest.len())
+    let stop = rest.iter().position(|&other| other == byte);
+    text.len() - rest.len() + stop.unwrap_or(rest.len())
 }
 
 const DEL: u8 = 0x7f;
@@ -189,17 +183,17 @@ fn controls(word: u64) -> u64 {
 
 /// How many octets at the start of `text` are of `class`.
 pub(super) fn span_of(text: &[u8], class: u16) -> usize {
-    let mut length = 0;
-    let (chunks, rest) = text.as_chunks::<4>();
-    for chunk in chunks {
+    let mut rest = text;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<4>() {
         for (at, &byte) in chunk.iter().enumerate() {
             if !is(byte, class) {
-                return length + at;
+                return text.len() - rest.len() + at;
             }
         }
-        length += 4;
+        rest = tail;
     }
-    length + rest.iter().take_while(|&&byte| is(byte, class)).count()
+    let more = rest.iter().take_while(|&&byte| is(byte, class)).count();
+    text.len() - rest.len() + more
 }
 
 #[cfg(test)]
@@ -240,7 +234,7 @@ mod tests {
         ) {
             let plain = (at..bytes.len())
                 .find(|&i| bytes[i] < b' ' && bytes[i] != b'\t' || bytes[i] == 0x7f)
-                .unwrap_or(bytes.len().max(at));
+                .unwrap_or(bytes.len());
             prop_assert_eq!(find_control(&bytes, at), plain, "{:?}", bytes);
         }
 
