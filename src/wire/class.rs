@@ -184,7 +184,7 @@ fn controls(word: u64) -> u64 {
 /// How many octets at the start of `text` are of `class`.
 pub(super) fn span_of(text: &[u8], class: u16) -> usize {
     let mut rest = text;
-    while let Some((chunk, tail)) = rest.split_first_chunk::<4>() {
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
         for (at, &byte) in chunk.iter().enumerate() {
             if !is(byte, class) {
                 return text.len() - rest.len() + at;

@@ -2,7 +2,7 @@
 
 use crate::limits::{DATAGRAM_BYTES_MAX, HEADER_FIELD_BYTES_MAX};
 
-use super::class::find_control;
+use super::class::{self, find_control};
 use super::cursor::Span;
 use super::keys::{Keys, repeated};
 use super::scan::{ABSENT, Entry, Index};
@@ -102,7 +102,8 @@ impl Index {
     #[inline]
     fn read_field(&mut self, bytes: &[u8], start: usize, head: &mut Head) -> Option<usize> {
         let first_end = find_control(bytes, start);
-        let name = HeaderName::read(bytes, start, first_end);
+        let (mut name, colon) = HeaderName::read(bytes, start, first_end);
+        let mut name_end = colon;
         let end = if ends_field(bytes, first_end) {
             first_end
         } else {
@@ -118,16 +119,25 @@ impl Index {
             end
         };
         let line_end = end + 2;
-        let Some((name, name_end, colon)) = name else {
-            let folded = matches!(bytes[start], b' ' | b'\t');
-            let reason = if folded {
-                Reason::FirstHeaderFolded
+        if name == HeaderName::Other {
+            let read = if colon < first_end {
+                read_rare(&bytes[start..colon])
             } else {
-                Reason::HeaderSyntax
+                None
             };
-            head.note(reason, start);
-            return Some(line_end);
-        };
+            let Some((rare, length)) = read else {
+                let folded = matches!(bytes[start], b' ' | b'\t');
+                let reason = if folded {
+                    Reason::FirstHeaderFolded
+                } else {
+                    Reason::HeaderSyntax
+                };
+                head.note(reason, start);
+                return Some(line_end);
+            };
+            name = rare;
+            name_end = start + length;
+        }
         if line_end - start > HEADER_FIELD_BYTES_MAX {
             head.note(Reason::HeaderTooLong, start);
             return Some(line_end);
@@ -201,6 +211,20 @@ fn stray_control(bytes: &[u8], start: usize, end: usize) -> Option<usize> {
     None
 }
 
+/// The name before a colon that was not recognised at once, and its length: an unknown one, one
+/// with white space behind it, or one at the end of the buffer. `None` when it is no token.
+#[cold]
+fn read_rare(text: &[u8]) -> Option<(HeaderName, usize)> {
+    // RFC 3261 §25.1: HCOLON = *( SP / HTAB ) ":" SWS
+    let length = text
+        .iter()
+        .rposition(|&byte| byte != b' ' && byte != b'\t')?
+        + 1;
+    let name = &text[..length];
+    let token = class::span_of(name, class::TOKEN) == length;
+    token.then(|| (HeaderName::from_bytes(name), length))
+}
+
 /// Whether the CRLF at `at` ends a field: no white space follows that would continue it.
 #[inline]
 fn ends_field(bytes: &[u8], at: usize) -> bool {
@@ -234,4 +258,43 @@ fn trim_span(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
         end -= 1;
     }
     Span::new(start, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rare_names_are_tokens_with_white_space_behind_them() {
+        assert_eq!(read_rare(b"Via \t "), Some((HeaderName::Via, 3)));
+        assert_eq!(read_rare(b"t"), Some((HeaderName::To, 1)));
+        assert_eq!(read_rare(b"X-Some.Body"), Some((HeaderName::Other, 11)));
+        for wrong in [
+            &b""[..],
+            b" ",
+            b" Via",
+            b"Vi a",
+            b"\"Via\"",
+            b"V\xe9a",
+            b"Via\t\x0b",
+        ] {
+            assert_eq!(read_rare(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_ends_at_a_line_end_that_no_white_space_follows() {
+        for (text, end) in [
+            ("a\r\nb", 1),
+            ("a\r\n b\r\n\tc\r\nd", 9),
+            ("a\rb\nc\r\n", 5),
+            ("a\r\r\n", 2),
+            ("a\r\n ", 4),
+            ("a\r", 2),
+            ("", 0),
+        ] {
+            let first = find_control(text.as_bytes(), 0);
+            assert_eq!(field_end(text.as_bytes(), first), end, "{text:?}");
+        }
+    }
 }
