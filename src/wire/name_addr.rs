@@ -88,9 +88,7 @@ pub(super) fn parse_address(cursor: &mut Cursor<'_>) -> Result<AddressSpans, Par
     let mut seen = 0u8;
     let params = cursor.params(|cursor, name, value| {
         let name = name.of(cursor.bytes);
-        let Some(bit) = read_param(name) else {
-            return Ok(());
-        };
+        let bit = read_param(name);
         if seen & bit != 0 {
             return Err(Reason::ParameterRepeated);
         }
@@ -122,19 +120,27 @@ pub(super) fn parse_address(cursor: &mut Cursor<'_>) -> Result<AddressSpans, Par
 
 const TAG: u8 = 1;
 
-/// The bit of a parameter that the edge reads, so that it may stand once.
+/// The bit of a parameter that the edge reads, so that it may stand once; 0 for others.
 #[inline]
-fn read_param(name: &[u8]) -> Option<u8> {
-    let (known, bit): (&[u8], u8) = match name.len() {
-        3 => (b"tag", TAG),
-        1 => (b"q", 1 << 1),
-        7 => (b"expires", 1 << 2),
-        6 => (b"reg-id", 1 << 3),
-        13 => (b"+sip.instance", 1 << 4),
-        2 => (b"ob", 1 << 5),
-        _ => return None,
-    };
-    class::is_name(name, known).then_some(bit)
+fn read_param(name: &[u8]) -> u8 {
+    if name == b"tag" {
+        TAG
+    } else {
+        read_rare_param(name)
+    }
+}
+
+fn read_rare_param(name: &[u8]) -> u8 {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        1 if is("q") => 1 << 1,
+        2 if is("ob") => 1 << 2,
+        3 if is("tag") => TAG,
+        6 if is("reg-id") => 1 << 3,
+        7 if is("expires") => 1 << 4,
+        13 if is("+sip.instance") => 1 << 5,
+        _ => 0,
+    }
 }
 
 /// `<` URI `>`: the URI, which holds no white space (RFC 4475 §3.1.2.14).

@@ -307,20 +307,29 @@ fn uri_params(cursor: &mut Cursor<'_>) -> Result<Span, ParseError> {
 /// The bit of a parameter that the edge reads, so that it may stand once; 0 for others.
 #[inline]
 fn read_param(name: &[u8]) -> u8 {
-    let (known, bit): (&[u8], u8) = match name.len() {
-        2 => match name[0] | 0x20 {
-            b'l' => (b"lr", 1),
-            b'o' => (b"ob", 1 << 1),
-            _ => (b"gr", 1 << 2),
-        },
-        3 => (b"ttl", 1 << 3),
-        4 => (b"user", 1 << 4),
-        5 => (b"maddr", 1 << 5),
-        6 => (b"method", 1 << 6),
-        9 => (b"transport", 1 << 7),
-        _ => return 0,
-    };
-    if class::is_name(name, known) { bit } else { 0 }
+    match name {
+        b"lr" => LR,
+        b"transport" => TRANSPORT,
+        _ => read_rare_param(name),
+    }
+}
+
+const LR: u8 = 1;
+const TRANSPORT: u8 = 1 << 1;
+
+fn read_rare_param(name: &[u8]) -> u8 {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        2 if is("lr") => LR,
+        2 if is("ob") => 1 << 2,
+        2 if is("gr") => 1 << 3,
+        3 if is("ttl") => 1 << 4,
+        4 if is("user") => 1 << 5,
+        5 if is("maddr") => 1 << 6,
+        6 if is("method") => 1 << 7,
+        9 if is("transport") => TRANSPORT,
+        _ => 0,
+    }
 }
 
 /// `hname "=" hvalue *( "&" hname "=" hvalue )`, where `hvalue` may be empty.
