@@ -29,6 +29,34 @@ pub const HOST_BYTES_MAX: usize = 253;
 /// Longest canonical address of record, `user@host`.
 pub const AOR_BYTES_MAX: usize = AOR_USER_BYTES_MAX + 1 + HOST_BYTES_MAX;
 
+/// Longest user name of a credential, in characters.
+pub const USERNAME_CHARS_MAX: usize = 32;
+
+/// Shortest password, in characters.
+pub const PASSWORD_CHARS_MIN: usize = 12;
+
+/// Longest password, in characters.
+pub const PASSWORD_CHARS_MAX: usize = 128;
+
+/// Longest name of an account, credential list or trunk, in characters.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// Longest name of an access control list, in characters.
+pub const ACL_NAME_CHARS_MAX: usize = 255;
+
+/// Longest prefix of a route, in octets; the table keeps the lengths in use as bits of a u128.
+pub const ROUTE_PREFIX_BYTES_MAX: usize = 64;
+
+/// Credentials of one node, all lists together; their names fit into a 4 GiB arena.
+pub const CREDENTIALS_MAX: usize = 16_000_000;
+
+/// Entries of all access control lists of one node.
+pub const ACL_ENTRIES_MAX: usize = 4_000_000;
+
+/// Routes of one node: numbers of at most `AOR_USER_BYTES_MAX` octets, each kept at most twice,
+/// fit into a 4 GiB arena.
+pub const ROUTES_MAX: usize = 4_000_000;
+
 /// Longest Contact URI that a binding may hold, in octets.
 pub const CONTACT_URI_BYTES_MAX: usize = 512;
 
@@ -82,6 +110,17 @@ pub const TURN_MESSAGES_MAX: usize = 256;
 /// Timers run in one turn.
 pub const TURN_TIMERS_MAX: usize = 256;
 
+/// Finished transactions ended by one timer. At one tick of 10 ms each, this is 102 400 in a
+/// second; what a shard finishes beyond that waits, and is evicted when its table is full.
+pub const ABSORBERS_PER_TIMER_MAX: usize = 1024;
+
+/// Finished transactions given up at once when the message arena has no room for a live one.
+pub const ABSORBERS_EVICTED_MAX: usize = 16;
+
+/// Client transactions looked at for one ICMP error; those on its flow are ended, others only
+/// share its place in the index.
+pub const FLOW_CLIENTS_SCANNED_MAX: usize = 1024;
+
 /// RFC 3261 §17.1.1.1: T1, the round-trip estimate, in milliseconds.
 pub const T1_MS: u64 = 500;
 
@@ -99,7 +138,12 @@ const _: () = assert!(OUTBOX_TIMER_RESERVE_BYTES < OUTBOX_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(HEADER_FIELD_BYTES_MAX < DATAGRAM_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX <= PARTITIONS);
+const _: () = assert!(BRANCHES_MAX <= FLOW_CLIENTS_SCANNED_MAX);
 const _: () = assert!(CONTACTS_PER_AOR_MAX <= BRANCHES_MAX);
+const _: () = assert!(USERNAME_CHARS_MAX <= AOR_USER_BYTES_MAX);
+const _: () = assert!(ROUTE_PREFIX_BYTES_MAX < u128::BITS as usize);
+const _: () = assert!(CREDENTIALS_MAX * USERNAME_CHARS_MAX <= u32::MAX as usize);
+const _: () = assert!(2 * ROUTES_MAX * AOR_USER_BYTES_MAX <= u32::MAX as usize);
 
 /// Sizes of one shard's tables, allocated and touched at start and never grown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

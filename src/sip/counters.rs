@@ -99,6 +99,14 @@ counters! {
     AuthRejected = "auth_rejected_total",
     /// Credentials refused: nonce count seen before.
     AuthReplayed = "auth_replayed_total",
+    /// Credentials refused: broken grammar, or made for another request.
+    AuthMalformed = "auth_malformed_total",
+    /// Nonces that were still good and left the nonce-count table for newer ones.
+    NoncesEvicted = "nonces_evicted_total",
+    /// Refused: a Request-URI that can not be read, or of a scheme that is not served.
+    RefusedUri = "refused_uri_total",
+    /// Refused: an extension is required that is not supported.
+    RefusedExtension = "refused_extension_total",
     /// Refused: no such domain.
     RefusedNoDomain = "refused_no_domain_total",
     /// Refused: source not in a mapped access control list, or nothing mapped.
@@ -131,6 +139,8 @@ counters! {
     RequestsRetransmitted = "requests_retransmitted_total",
     /// Responses sent again by server transactions.
     ResponsesRetransmitted = "responses_retransmitted_total",
+    /// Retransmissions that could not be sent or prepared: no room in outbox, arena or wheel.
+    RetransmissionsLost = "retransmissions_lost_total",
     /// Requests forwarded without a transaction, because the table was full.
     ForwardedStateless = "forwarded_stateless_total",
     /// Absorbers evicted before their time.

@@ -23,12 +23,16 @@ mod registrar;
 mod reply;
 mod settings;
 mod slab;
+#[cfg(test)]
+mod testing;
 mod time;
 mod token;
 mod transaction;
 mod turn;
 mod wheel;
 
+#[doc(hidden)]
+pub use auth::DigestMeasure;
 pub use buffers::{BufferId, Buffers};
 pub use command::{BindingFilter, BindingRow, Command, Report};
 pub use counters::{Counter, Counters, Disposition};

@@ -155,9 +155,8 @@ impl RouteToken {
     ) {
         let mut bytes = [0u8; ROUTE_BYTES_MAX];
         let key = &keys.token[0];
-        let flags = u8::from(self.call.is_some()) * FLAG_CALL
-            | kind(self.caller) << 1
-            | kind(self.callee) << 3;
+        let call = if self.call.is_some() { FLAG_CALL } else { 0 };
+        let flags = call | (kind(self.caller) << 1) | (kind(self.callee) << 3);
         put_head(&mut bytes, key, node, self.shard, flags);
         let mut body = Writer::new(&mut bytes[HEAD_BYTES..]);
         if let Some((boot, call)) = self.call {
@@ -211,8 +210,8 @@ impl RouteToken {
             };
             Some((be32(&call[..4]), key))
         };
-        let caller = take_far_end(flags >> 1 & 3, &mut body)?;
-        let callee = take_far_end(flags >> 3 & 3, &mut body)?;
+        let caller = take_far_end((flags >> 1) & 3, &mut body)?;
+        let callee = take_far_end((flags >> 3) & 3, &mut body)?;
         body.is_empty().then_some((
             Self {
                 shard,
@@ -341,7 +340,7 @@ fn take_far_end(kind: u8, body: &mut &[u8]) -> Option<FarEnd> {
 fn be32(bytes: &[u8]) -> u32 {
     bytes
         .iter()
-        .fold(0, |number, &byte| number << 8 | u32::from(byte))
+        .fold(0, |number, &byte| (number << 8) | u32::from(byte))
 }
 
 /// RFC 4648 §5: characters that stand unescaped in a token and in a user part.
@@ -377,7 +376,7 @@ pub(crate) fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
             if value == u8::MAX {
                 return None;
             }
-            group = group << 6 | u32::from(value);
+            group = (group << 6) | u32::from(value);
         }
         let octets = chunk.len() - 1;
         let aligned = group << (6 * (4 - chunk.len()));

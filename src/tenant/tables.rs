@@ -1,20 +1,26 @@
 //! The immutable tables that shards read: one value per generation, published whole.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::Deserialize;
 
+use super::credentials::CredentialTable;
+use super::index::{Index, Keyed};
+use super::routes::{RouteTable, Scope};
 use crate::acl::{self, AclId};
+use crate::limits::HOST_BYTES_MAX;
 
 /// An account, numbered by the compiler; stable while the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(pub u32);
 
-/// A domain: a number derived from its SID, so that it is the same in every generation.
+/// A domain, numbered by the compiler like an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainId(pub u32);
 
-/// A credential list, numbered like a domain.
+/// A credential list, numbered by the compiler like an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialListId(pub u32);
 
@@ -39,7 +45,8 @@ impl std::fmt::Debug for Credential {
 }
 
 /// What media a domain takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum SecureMedia {
     #[default]
@@ -97,7 +104,7 @@ pub struct Trunk {
     pub name: Box<str>,
     /// The account that owns it; `None` = the operator.
     pub owner: Option<AccountId>,
-    /// Accounts that may use it; empty = all (an operator's trunk) or the owner alone.
+    /// Accounts that may use it, sorted; empty = all (an operator's trunk) or the owner alone.
     pub accounts: Box<[AccountId]>,
     /// Where calls to it go, sorted by priority.
     pub targets: Box<[Target]>,
@@ -157,52 +164,186 @@ pub struct Route {
 pub struct Tables {
     /// Rises by one with every publication.
     pub generation: u64,
+    pub(super) domains: Box<[Domain]>,
+    /// Domain number to place in `domains`, `ABSENT` where there is none.
+    pub(super) domain_places: Box<[u32]>,
+    pub(super) domain_hash: Keyed,
+    pub(super) domain_names: Index,
+    /// Sorted by id.
+    pub(super) trunks: Box<[Trunk]>,
+    /// By number; `None` where the list is gone.
+    pub(super) credential_lists: Box<[Option<Arc<CredentialTable>>]>,
+    pub(super) acl: acl::Table,
+    /// Source prefix to places in `sources`.
+    pub(super) source_prefixes: acl::Table,
+    pub(super) sources: Box<[TrunkSource]>,
+    pub(super) routes: RouteTable,
+}
+
+/// In `domain_places`: no such domain.
+pub(super) const ABSENT: u32 = u32::MAX;
+
+/// One source of one trunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TrunkSource {
+    /// The port the source must have.
+    pub(super) port: Option<u16>,
+    /// Place in `Tables::trunks`.
+    pub(super) trunk: u32,
 }
 
 impl Tables {
     /// The domain named `host` (any case, no trailing dot).
+    #[must_use]
     pub fn domain_by_name(&self, host: &[u8]) -> Option<&Domain> {
-        unimplemented!("{host:?}")
+        let mut lower = [0; HOST_BYTES_MAX];
+        let lower = lower.get_mut(..host.len())?;
+        lower.copy_from_slice(host);
+        lower.make_ascii_lowercase();
+        let is_it = |at: usize| self.domains[at].name.as_bytes() == lower;
+        let at = self
+            .domain_names
+            .find(self.domain_hash.hash(0, lower), is_it)?;
+        Some(&self.domains[at])
     }
+
     /// The domain with this number.
+    #[must_use]
     pub fn domain(&self, id: DomainId) -> Option<&Domain> {
-        unimplemented!("{id:?}")
+        let place = *self.domain_places.get(id.0 as usize)?;
+        // `ABSENT` is no place.
+        self.domains.get(place as usize)
     }
+
+    /// Every domain.
+    #[must_use]
+    pub fn domains(&self) -> &[Domain] {
+        &self.domains
+    }
+
     /// The trunk with this number.
+    #[must_use]
     pub fn trunk(&self, id: TrunkId) -> Option<&Trunk> {
-        unimplemented!("{id:?}")
+        let at = self
+            .trunks
+            .binary_search_by_key(&id, |trunk| trunk.id)
+            .ok()?;
+        Some(&self.trunks[at])
     }
+
+    /// Every trunk, sorted by number.
+    #[must_use]
+    pub fn trunks(&self) -> &[Trunk] {
+        &self.trunks
+    }
+
     /// The credential of `username` (case-sensitive, un-escaped) in `list`.
+    #[must_use]
     pub fn credential(&self, list: CredentialListId, username: &[u8]) -> Option<&Credential> {
-        unimplemented!("{list:?}{username:?}")
+        self.credential_lists
+            .get(list.0 as usize)?
+            .as_ref()?
+            .find(username)
     }
+
+    /// How many credentials there are in all lists.
+    #[must_use]
+    pub fn credentials_count(&self) -> usize {
+        self.credential_lists
+            .iter()
+            .flatten()
+            .map(|list| list.len())
+            .sum()
+    }
+
+    /// Octets that credentials take, allocator slack apart.
+    #[must_use]
+    pub fn credentials_bytes(&self) -> usize {
+        self.credential_lists
+            .iter()
+            .flatten()
+            .map(|list| list.bytes())
+            .sum()
+    }
+
     /// The compiled access control lists.
+    #[must_use]
     pub fn acl(&self) -> &acl::Table {
-        unimplemented!()
+        &self.acl
     }
+
     /// True when `source` lies in the sources of some trunk.
+    #[must_use]
     pub fn is_trunk_source(&self, source: SocketAddr) -> bool {
-        unimplemented!("{source}")
+        self.trunks_of_source(source).next().is_some()
     }
-    /// The route for a call from a trunk that `source` belongs to, to `number`; trunks that share
-    /// the source are told apart by the number. Exact number first, then the longest prefix.
+
+    /// The route for a call from a trunk that `source` belongs to, to `number` (in the form
+    /// `normalize_number` gives); trunks that share the source are told apart by the number.
+    /// Exact number first, then the longest prefix.
+    #[must_use]
     pub fn route_from_trunk(&self, source: SocketAddr, number: &[u8]) -> Option<(&Trunk, &Route)> {
-        unimplemented!("{source}{number:?}")
+        let mut best: Option<(usize, &Trunk, &Route)> = None;
+        for trunk in self.trunks_of_source(source) {
+            let scope = Scope::Trunk(trunk.id);
+            if let Some(route) = self.routes.exact(scope, number) {
+                return Some((trunk, route));
+            }
+            if let Some((length, route)) = self.routes.longest(scope, number)
+                && best.is_none_or(|(best, ..)| length > best)
+            {
+                best = Some((length, trunk, route));
+            }
+        }
+        best.map(|(_, trunk, route)| (trunk, route))
     }
-    /// The route of `domain` for `number`: exact first, then the longest prefix.
+
+    /// The route of `domain` for `number` (in the form `normalize_number` gives): exact first,
+    /// then the longest prefix.
+    #[must_use]
     pub fn route(&self, domain: DomainId, number: &[u8]) -> Option<&Route> {
-        unimplemented!("{domain:?}{number:?}")
+        let scope = Scope::Domain(domain);
+        let prefix = || self.routes.longest(scope, number).map(|(_, route)| route);
+        self.routes.exact(scope, number).or_else(prefix)
     }
+
     /// True when `number` is routed to `account` by an exact number of a trunk route.
+    #[must_use]
     pub fn owns_number(&self, account: AccountId, number: &[u8]) -> bool {
-        unimplemented!("{account:?}{number:?}")
+        self.routes.exact(Scope::Owner(account), number).is_some()
     }
+
     /// True when `account` may send calls to `trunk`.
+    #[must_use]
     pub fn may_use(&self, account: AccountId, trunk: TrunkId) -> bool {
-        unimplemented!("{account:?}{trunk:?}")
+        self.trunk(trunk).is_some_and(|trunk| match trunk.owner {
+            Some(owner) => owner == account,
+            None => trunk.accounts.is_empty() || trunk.accounts.binary_search(&account).is_ok(),
+        })
     }
+
     /// True when `address` lies in a trunk's targets, sources or contacts.
+    #[must_use]
     pub fn trunk_reaches(&self, trunk: TrunkId, address: IpAddr, port: u16) -> bool {
-        unimplemented!("{trunk:?}{address}{port}")
+        let address = address.to_canonical();
+        self.trunk(trunk).is_some_and(|trunk| {
+            let target = SocketAddr::new(address, port);
+            trunk.targets.iter().any(|known| known.address == target)
+                || trunk.contacts.iter().any(|net| net.contains(&address))
+                || trunk.sources.iter().any(|(net, source_port)| {
+                    net.contains(&address) && source_port.is_none_or(|known| known == port)
+                })
+        })
+    }
+
+    /// The trunks that calls from `source` may come from; one may be named more than once.
+    fn trunks_of_source(&self, source: SocketAddr) -> impl Iterator<Item = &Trunk> {
+        self.source_prefixes
+            .ids(source.ip())
+            .filter_map(move |AclId(at)| {
+                let known = self.sources[at as usize];
+                let port_fits = known.port.is_none_or(|port| port == source.port());
+                port_fits.then(|| &self.trunks[known.trunk as usize])
+            })
     }
 }

@@ -42,7 +42,7 @@ pub use response::{ReplyTo, ResponseHead, reason_phrase};
 pub use scan::{Index, Rejected};
 pub use splice::Splice;
 pub use stream::Framing;
-pub use uri::{Scheme, Uri};
+pub use uri::{Scheme, Uri, host_addr};
 pub use value::{parse_decimal, split_values, trim};
 pub use via::{Transport, Via, Vias};
 pub use writer::Writer;

@@ -113,7 +113,8 @@ impl<'a> Uri<'a> {
 }
 
 /// The address that a host of a URI or a Via is, without brackets.
-pub(super) fn host_addr(host: &[u8]) -> Option<IpAddr> {
+#[must_use]
+pub fn host_addr(host: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(host).ok()?;
     match text.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']')?.parse().ok().map(IpAddr::V6),

@@ -2,10 +2,36 @@
 //! what is left of them when they are finished.
 //!
 //! Owns retransmission and absorption. Must not decide where anything goes: that is `proxy`'s.
+//! Implements RFC 3261 §9.1, §17; RFC 4320 §4; RFC 6026 §7.
+//!
+//! Each machine is a pure function from state and event to state and effects, in a file of its
+//! own; `server` and `client` carry the effects out. A finished transaction leaves the live
+//! tables and becomes an absorber.
+
+mod absorber;
+mod chains;
+mod client;
+mod clock;
+mod companion;
+mod identity;
+mod invite_client;
+mod invite_server;
+mod non_invite_client;
+mod non_invite_server;
+mod replay;
+mod server;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use super::turn::Turn;
-use super::{Arrival, Flow, Key, Timer};
-use crate::wire::Message;
+use super::{BufferId, Flow, Key, Timer, TimerKind};
+use crate::limits;
+use crate::wire::Index;
+use absorber::Absorbers;
+use client::Clients;
+use identity::Hashes;
+use server::Servers;
 
 /// A server transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,161 +93,65 @@ pub(crate) enum TimerVerdict {
 
 /// All transactions of one shard.
 #[derive(Debug)]
-pub(crate) struct Transactions;
+pub(crate) struct Transactions {
+    hashes: Hashes,
+    servers: Servers,
+    clients: Clients,
+    absorbers: Absorbers,
+    /// For reading messages of our own: responses to keep, requests to cancel or acknowledge.
+    scratch: Box<Index>,
+}
 
 impl Transactions {
-    /// Tables of fixed size.
+    /// Tables of fixed size: `transactions` live server transactions, twice as many live client
+    /// transactions (requests fork), and `absorbers` finished ones.
     pub(crate) fn new(transactions: u32, absorbers: u32, hash_key: [u8; 16]) -> Self {
-        unimplemented!("{transactions}{absorbers}{hash_key:?}")
-    }
-
-    /// The transaction that a request belongs to; an ACK or CANCEL matches the INVITE it names
-    /// (a CANCEL by branch, sent-by and source address).
-    pub(crate) fn find_server(
-        &self,
-        arrival: Arrival,
-        message: Message<'_>,
-    ) -> Option<ServerMatch> {
-        unimplemented!("{arrival:?}{message:?}")
-    }
-
-    /// Starts a server transaction for a request that was admitted; `None` when the table is full.
-    /// `context` is handed back when something happens.
-    pub(crate) fn start_server(
-        &mut self,
-        turn: &mut Turn<'_>,
-        arrival: Arrival,
-        message: Message<'_>,
-        context: Key,
-    ) -> Option<ServerId> {
-        let _ = (turn, arrival, message, context);
-        unimplemented!()
-    }
-
-    /// The context a live server transaction was started with.
-    pub(crate) fn context_of(&self, server: ServerId) -> Option<Key> {
-        unimplemented!("{server:?}")
-    }
-
-    /// A request (not ACK, not CANCEL) matched: its last response is sent again, or it is
-    /// absorbed. True when something was sent.
-    pub(crate) fn handle_retransmission(
-        &mut self,
-        turn: &mut Turn<'_>,
-        found: ServerMatch,
-        arrival: Arrival,
-        message: Message<'_>,
-    ) -> bool {
-        let _ = (turn, found, arrival, message);
-        unimplemented!()
-    }
-
-    /// An ACK matched.
-    pub(crate) fn handle_ack(&mut self, turn: &mut Turn<'_>, found: ServerMatch) {
-        let _ = (turn, found);
-        unimplemented!()
-    }
-
-    /// Sends `response` (whole, as it goes on the wire) upstream and drives the machine. `own` is
-    /// true for a response the edge made itself, which can be rebuilt from the request. After a
-    /// final response the transaction becomes an absorber, or waits for its ACK, and lets go of
-    /// its context.
-    pub(crate) fn respond(
-        &mut self,
-        turn: &mut Turn<'_>,
-        server: ServerId,
-        status: u16,
-        response: &[u8],
-        own: bool,
-    ) {
-        let _ = (turn, server, status, response, own);
-        unimplemented!()
-    }
-
-    /// The flow on which responses of `server` go.
-    pub(crate) fn upstream_flow(&self, server: ServerId) -> Option<Flow> {
-        unimplemented!("{server:?}")
-    }
-
-    /// The key that the next client transaction will have: its branch token names it.
-    pub(crate) fn next_client(&self) -> Option<ClientId> {
-        unimplemented!()
-    }
-
-    /// Starts the client transaction named by the last [`Self::next_client`]: sends `request`
-    /// (whole) on `flow`, keeps a copy for retransmission, ACK and CANCEL. `None` when a table or
-    /// the message arena is full.
-    pub(crate) fn start_client(
-        &mut self,
-        turn: &mut Turn<'_>,
-        kind: Kind,
-        flow: Flow,
-        request: &[u8],
-        upstream: Flow,
-        context: Key,
-        branch: u8,
-    ) -> Option<ClientId> {
-        let _ = (turn, kind, flow, request, upstream, context, branch);
-        unimplemented!()
-    }
-
-    /// The request as it was sent on this branch.
-    pub(crate) fn request_of<'b>(
-        &self,
-        buffers: &'b super::Buffers,
-        client: ClientId,
-    ) -> Option<&'b [u8]> {
-        unimplemented!("{buffers:?}{client:?}")
-    }
-
-    /// A response whose top Via branch is ours and names `client` arrived on `arrival`. Drives the
-    /// machine; an ACK to a non-2xx final of an INVITE is sent from here (RFC 3261 §17.1.1.3).
-    pub(crate) fn handle_response(
-        &mut self,
-        turn: &mut Turn<'_>,
-        client: ClientId,
-        arrival: Arrival,
-        message: Message<'_>,
-    ) -> ResponseVerdict {
-        let _ = (turn, client, arrival, message);
-        unimplemented!()
-    }
-
-    /// Cancels an INVITE branch: sends CANCEL now, or once a provisional response has come
-    /// (RFC 3261 §9.1). The branch's own final response still arrives by `handle_response`; when
-    /// none comes within 64*T1 it times out.
-    pub(crate) fn cancel_client(&mut self, turn: &mut Turn<'_>, client: ClientId) {
-        let _ = (turn, client);
-        unimplemented!()
-    }
-
-    /// The context of a client transaction has no further use for it: whatever arrives is handled
-    /// here from now on (late 2xx are passed as `ForwardLate`).
-    pub(crate) fn detach_client(&mut self, turn: &mut Turn<'_>, client: ClientId) {
-        let _ = (turn, client);
-        unimplemented!()
-    }
-
-    /// The client transactions in progress on `flow`, whose peer an ICMP error names; the caller
-    /// treats each as failed. At most `limits::BRANCHES_MAX` at a time are written to `out`.
-    pub(crate) fn handle_unreachable(
-        &mut self,
-        turn: &mut Turn<'_>,
-        flow: Flow,
-        out: &mut Vec<(ClientId, Key, u8)>,
-    ) {
-        let _ = (turn, flow, out);
-        unimplemented!()
+        Self {
+            hashes: Hashes::new(hash_key),
+            servers: Servers::with_capacity(transactions),
+            clients: Clients::with_capacity(transactions.saturating_mul(2)),
+            absorbers: Absorbers::with_capacity(absorbers),
+            scratch: Index::new(),
+        }
     }
 
     /// A timer of kind `Server*`, `Client*` or `Absorber` fired.
     pub(crate) fn handle_timer(&mut self, turn: &mut Turn<'_>, timer: Timer) -> TimerVerdict {
-        let _ = (turn, timer);
-        unimplemented!()
+        match timer.kind {
+            TimerKind::Server => self.handle_server_end(turn, timer.key),
+            TimerKind::ServerRetransmit => self.handle_server_retransmit(turn, timer.key),
+            TimerKind::Client => self.handle_client_end(turn, timer.key),
+            TimerKind::ClientRetransmit => self.handle_client_retransmit(turn, timer.key),
+            TimerKind::Absorber => {
+                self.absorbers.handle_timer(turn, timer);
+                TimerVerdict::Nothing
+            }
+            TimerKind::Context
+            | TimerKind::Binding
+            | TimerKind::KeepAlive
+            | TimerKind::Call
+            | TimerKind::Target
+            | TimerKind::Housekeeping => TimerVerdict::Nothing,
+        }
     }
 
     /// Live server transactions, live client transactions, absorbers.
     pub(crate) fn sizes(&self) -> (u32, u32, u32) {
-        unimplemented!()
+        (self.servers.len(), self.clients.len(), self.absorbers.len())
+    }
+
+    /// Keeps a message of a live transaction. In a full arena finished transactions make room,
+    /// a few at a time.
+    fn store(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> Option<BufferId> {
+        if let Some(id) = turn.buffers.store(octets) {
+            return Some(id);
+        }
+        if !self
+            .absorbers
+            .give_up_octets(turn, limits::ABSORBERS_EVICTED_MAX)
+        {
+            return None;
+        }
+        turn.buffers.store(octets)
     }
 }
