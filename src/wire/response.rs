@@ -152,6 +152,8 @@ fn put_addr(out: &mut Writer<'_>, addr: IpAddr) {
 /// The registered reason phrase of `status`, or one of its class.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
+        400..=499 => request_failure(status),
+        500..=599 => server_failure(status),
         100 => "Trying",
         180 => "Ringing",
         181 => "Call Is Being Forwarded",
@@ -166,6 +168,21 @@ pub fn reason_phrase(status: u16) -> &'static str {
         302 => "Moved Temporarily",
         305 => "Use Proxy",
         380 => "Alternative Service",
+        600 => "Busy Everywhere",
+        603 => "Decline",
+        604 => "Does Not Exist Anywhere",
+        606 => "Not Acceptable",
+        607 => "Unwanted",
+        608 => "Rejected",
+        0..=199 => "Progress",
+        201..=299 => "Success",
+        303..=399 => "Redirected",
+        _ => "Global Failure",
+    }
+}
+
+fn request_failure(status: u16) -> &'static str {
+    match status {
         400 => "Bad Request",
         401 => "Unauthorized",
         402 => "Payment Required",
@@ -212,6 +229,12 @@ pub fn reason_phrase(status: u16) -> &'static str {
         491 => "Request Pending",
         493 => "Undecipherable",
         494 => "Security Agreement Required",
+        _ => "Request Failure",
+    }
+}
+
+fn server_failure(status: u16) -> &'static str {
+    match status {
         500 => "Server Internal Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
@@ -221,18 +244,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         513 => "Message Too Large",
         555 => "Push Notification Service Not Supported",
         580 => "Precondition Failure",
-        600 => "Busy Everywhere",
-        603 => "Decline",
-        604 => "Does Not Exist Anywhere",
-        606 => "Not Acceptable",
-        607 => "Unwanted",
-        608 => "Rejected",
-        0..=199 => "Progress",
-        201..=299 => "Success",
-        303..=399 => "Redirected",
-        409..=499 => "Request Failure",
-        506..=599 => "Server Failure",
-        _ => "Global Failure",
+        _ => "Server Failure",
     }
 }
 

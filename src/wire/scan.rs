@@ -208,12 +208,21 @@ mod tests {
         )
     }
 
+    fn assert_refused(cases: &[(String, Reason, bool)]) {
+        for (text, reason, answerable) in cases {
+            let (found, _, answered) = refusal(text);
+            assert_eq!(
+                (found, answered),
+                (*reason, *answerable),
+                "{}",
+                text.escape_debug()
+            );
+        }
+    }
+
     #[test]
-    fn each_way_to_be_wrong_has_its_reason() {
-        let long = format!("Subject: {}\r\n", "x".repeat(HEADER_FIELD_BYTES_MAX));
-        let many = "Y: y\r\n".repeat(HEADERS_MAX);
-        let params = format!("To: <sip:b@edge.test>{}\r\n", ";p".repeat(65));
-        for (text, reason, answerable) in [
+    fn a_wrong_start_line_has_its_reason() {
+        assert_refused(&[
             (String::new(), Reason::Empty, false),
             ("\r\n\r\n".to_owned(), Reason::Empty, false),
             ("hello\r\n\r\n".to_owned(), Reason::NotSip, false),
@@ -262,6 +271,14 @@ mod tests {
                 Reason::UriHeadersForbidden,
                 true,
             ),
+        ]);
+    }
+
+    #[test]
+    fn a_wrong_line_has_its_reason() {
+        let long = format!("Subject: {}\r\n", "x".repeat(HEADER_FIELD_BYTES_MAX));
+        let many = "Y: y\r\n".repeat(HEADERS_MAX);
+        assert_refused(&[
             (
                 HEAD.replacen("\r\n", "\r\n folded\r\n", 1),
                 Reason::FirstHeaderFolded,
@@ -282,6 +299,12 @@ mod tests {
             (format!("{HEAD}X: y"), Reason::HeadTruncated, true),
             (with(&many), Reason::HeadersTooMany, true),
             (with(&long), Reason::HeaderTooLong, true),
+        ]);
+    }
+
+    #[test]
+    fn a_missing_or_repeated_field_has_its_reason() {
+        assert_refused(&[
             (replaced("Via", ""), Reason::ViaMissing, false),
             (replaced("From", ""), Reason::FromMissing, true),
             (replaced("To", ""), Reason::ToMissing, true),
@@ -311,6 +334,12 @@ mod tests {
                 true,
             ),
             (with("Event: a\r\no: a\r\n"), Reason::HeaderRepeated, true),
+        ]);
+    }
+
+    #[test]
+    fn a_wrong_content_length_has_its_reason() {
+        assert_refused(&[
             (
                 with("l: 0\r\nContent-Length: 0\r\n"),
                 Reason::ContentLengthRepeated,
@@ -342,6 +371,13 @@ mod tests {
                 true,
             ),
             (with("Content-Length: 1\r\n"), Reason::BodyTruncated, true),
+        ]);
+    }
+
+    #[test]
+    fn a_wrong_via_or_address_has_its_reason() {
+        let params = format!("To: <sip:b@edge.test>{}\r\n", ";p".repeat(65));
+        assert_refused(&[
             (
                 replaced("Via", "Via: SIP/2.0 192.0.2.1\r\n"),
                 Reason::ViaMalformed,
@@ -398,6 +434,12 @@ mod tests {
                 true,
             ),
             (replaced("To", &params), Reason::ParametersTooMany, true),
+        ]);
+    }
+
+    #[test]
+    fn a_wrong_identifier_or_hop_count_has_its_reason() {
+        assert_refused(&[
             (
                 replaced("Call-ID", "Call-ID:\r\n"),
                 Reason::CallIdMalformed,
@@ -443,15 +485,7 @@ mod tests {
                 Reason::MaxForwardsMalformed,
                 true,
             ),
-        ] {
-            let (found, _, answered) = refusal(&text);
-            assert_eq!(
-                (found, answered),
-                (reason, answerable),
-                "{}",
-                text.escape_debug()
-            );
-        }
+        ]);
     }
 
     #[test]
