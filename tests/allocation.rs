@@ -359,7 +359,7 @@ fn noise(bench: &mut Bench, call: u32) {
 #[test]
 fn calls_registrations_and_noise_allocate_nothing() {
     let mut bench = Bench::new();
-    let mut round = |bench: &mut Bench, round: u32| {
+    let round = |bench: &mut Bench, round: u32| {
         for (index, agent) in BOB.into_iter().enumerate() {
             register(bench, agent, 1 + round * 8 + index as u32 * 4);
         }
@@ -380,9 +380,9 @@ fn calls_registrations_and_noise_allocate_nothing() {
 #[test]
 fn the_allocator_counts_what_is_watched() {
     ALLOCATIONS.set(0);
-    let unseen = vec![1u8; 100];
+    let unseen = Box::new([1u8; 100]);
     WATCHED.set(true);
-    let seen = std::hint::black_box(vec![2u8; 100]);
+    let seen = std::hint::black_box(Box::new([2u8; 100]));
     WATCHED.set(false);
     assert_eq!((ALLOCATIONS.get(), unseen.len() + seen.len()), (1, 200));
 }

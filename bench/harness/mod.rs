@@ -20,15 +20,15 @@ const SAMPLE: Duration = Duration::from_millis(10);
 const RETRIES: usize = 2;
 
 /// One thing to measure; `run(n)` does it `n` times.
-pub struct Case<'a> {
+pub(crate) struct Case<'a> {
     /// What it is.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     run: Box<dyn FnMut(u64) + 'a>,
 }
 
 impl<'a> Case<'a> {
     /// A case that does `once` as often as it is asked.
-    pub fn new(name: &'a str, mut once: impl FnMut() + 'a) -> Self {
+    pub(crate) fn new(name: &'a str, mut once: impl FnMut() + 'a) -> Self {
         Self {
             name,
             run: Box::new(move |count| {
@@ -41,29 +41,29 @@ impl<'a> Case<'a> {
 }
 
 /// What a case came to.
-pub struct Summary {
+pub(crate) struct Summary {
     /// The name of the case.
-    pub name: String,
+    pub(crate) name: String,
     /// Processor time of one run, in nanoseconds: median, lower and upper quartile of the rounds.
-    pub nanoseconds: Quartiles,
+    pub(crate) nanoseconds: Quartiles,
     /// The same divided by that of the first case, round by round.
-    pub ratio: Quartiles,
+    pub(crate) ratio: Quartiles,
 }
 
 /// The middle of a set of figures.
 #[derive(Clone, Copy)]
-pub struct Quartiles {
+pub(crate) struct Quartiles {
     /// A quarter lies below.
-    pub lower: f64,
+    pub(crate) lower: f64,
     /// Half lies below.
-    pub median: f64,
+    pub(crate) median: f64,
     /// Three quarters lie below.
-    pub upper: f64,
+    pub(crate) upper: f64,
 }
 
 impl Quartiles {
     /// The quartiles of `figures`, which are at least one.
-    pub fn of(mut figures: Vec<f64>) -> Self {
+    pub(crate) fn of(mut figures: Vec<f64>) -> Self {
         assert!(!figures.is_empty(), "no figures");
         figures.sort_by(f64::total_cmp);
         let at = |part: f64| {
@@ -80,7 +80,7 @@ impl Quartiles {
 }
 
 /// Measures `cases` in interleaved rounds and prints a table; ratios are to the first case.
-pub fn compare(title: &str, cases: &mut [Case<'_>]) -> Vec<Summary> {
+pub(crate) fn compare(title: &str, cases: &mut [Case<'_>]) -> Vec<Summary> {
     let rounds = rounds_wanted();
     let counts: Vec<u64> = cases.iter_mut().map(calibrate).collect();
     let mut samples: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
@@ -108,7 +108,7 @@ pub fn compare(title: &str, cases: &mut [Case<'_>]) -> Vec<Summary> {
 }
 
 /// Prints what the figures were taken on.
-pub fn print_machine() {
+pub(crate) fn print_machine() {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu
@@ -163,7 +163,7 @@ fn sample(case: &mut Case<'_>, count: u64) -> f64 {
 }
 
 /// Processor time of this thread; what other processes take does not count.
-pub fn thread_cpu() -> Duration {
+pub(crate) fn thread_cpu() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,

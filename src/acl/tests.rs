@@ -59,8 +59,8 @@ fn compare(entries: &[(IpNet, AclId)], sources: &[IpAddr], wanted: &[AclId]) {
 #[test]
 fn empty_table_admits_nobody() {
     for table in [Table::default(), Table::build(&[])] {
-        assert_eq!(ids(&table, "192.0.2.1"), []);
-        assert_eq!(ids(&table, "2001:db8::1"), []);
+        assert!(ids(&table, "192.0.2.1").is_empty());
+        assert!(ids(&table, "2001:db8::1").is_empty());
         assert!(!table.admits(address("192.0.2.1"), &[AclId(0)]));
     }
 }
@@ -98,7 +98,7 @@ fn v4_mapped_sources_and_prefixes_are_ipv4() {
     assert_eq!(ids(&table, "::ffff:192.0.2.9"), [1]);
     assert_eq!(ids(&table, "198.51.100.9"), [2]);
     assert_eq!(ids(&table, "::ffff:198.51.100.9"), [2]);
-    assert_eq!(ids(&table, "203.0.113.1"), []);
+    assert!(ids(&table, "203.0.113.1").is_empty());
     assert_eq!(ids(&table, "2001:db8::1"), [3]);
 }
 

@@ -101,6 +101,9 @@ counters! {
     AuthRejected = "auth_rejected_total",
     /// Credentials refused: nonce count seen before.
     AuthReplayed = "auth_replayed_total",
+    /// Refused: what would have to be forwarded is larger than a datagram, or has too many fields
+    /// to be changed.
+    RefusedTooLarge = "refused_too_large_total",
     /// Refused: malformed, and answered.
     RefusedMalformed = "refused_malformed_total",
     /// Credentials refused: broken grammar, or made for another request.

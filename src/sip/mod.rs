@@ -29,6 +29,7 @@ mod time;
 mod token;
 mod transaction;
 mod turn;
+mod usage;
 mod wheel;
 
 #[doc(hidden)]
@@ -43,4 +44,5 @@ pub use random::Random;
 pub use settings::{ContactsFull, Keys, Listener, NodeId, Settings, Steering, Strangers, TokenKey};
 pub use slab::{Key, Slab};
 pub use time::{Now, Time, WallTime};
+pub use usage::Usage;
 pub use wheel::{Timer, TimerId, TimerKind, Wheel};

@@ -165,3 +165,112 @@ fn read_params(cursor: &mut Cursor<'_>) -> Result<[Option<Span>; NAMES.len()], P
         cursor.skip_space();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+    use super::*;
+
+    const NEEDED: &str = "username=\"alice\", realm=\"edge\", nonce=\"n0\", uri=\"sip:edge.test\", \
+        response=\"00112233445566778899aabbccddeeff\"";
+
+    fn parse(text: &str) -> Result<Option<Credentials<'_>>, Reason> {
+        Credentials::parse(text.as_bytes()).map_err(|error| error.reason)
+    }
+
+    #[test]
+    fn all_fields_are_read_quoted_or_not_in_any_order_and_case() {
+        let text = "digest\r\n QOP=auth,nc=0000000a , cnonce = \"c,\\\"=\",Algorithm=\"sha-256\",\
+            opaque=\"\",other=x, "
+            .to_owned()
+            + NEEDED;
+        let credentials = parse(&text).unwrap().unwrap();
+        assert_eq!(credentials.username, b"alice");
+        assert_eq!(credentials.realm, b"edge");
+        assert_eq!(credentials.nonce, b"n0");
+        assert_eq!(credentials.uri, b"sip:edge.test");
+        assert_eq!(credentials.response, b"00112233445566778899aabbccddeeff");
+        assert_eq!(credentials.algorithm, Some(DigestAlgorithm::Sha256));
+        assert_eq!(
+            (credentials.qop, credentials.nc),
+            (&b"auth"[..], &b"0000000a"[..])
+        );
+        assert_eq!(
+            (credentials.cnonce, credentials.opaque),
+            (&b"c,\\\"="[..], &b""[..])
+        );
+    }
+
+    #[test]
+    fn an_absent_algorithm_is_md5_and_an_unknown_one_none() {
+        let algorithm = |more: &str| {
+            let text = format!("Digest {NEEDED}{more}");
+            parse(&text).unwrap().unwrap().algorithm
+        };
+        assert_eq!(algorithm(""), Some(DigestAlgorithm::Md5));
+        assert_eq!(algorithm(",algorithm=md5"), Some(DigestAlgorithm::Md5));
+        assert_eq!(algorithm(",algorithm=MD5-sess"), None);
+        assert_eq!(algorithm(",algorithm=SHA-512-256"), None);
+    }
+
+    #[test]
+    fn other_schemes_are_none() {
+        for text in [
+            "Basic YTpi",
+            "NoOneKnows a=b",
+            "Bearer x.y.z",
+            "Digests a=b",
+            "Negotiate",
+        ] {
+            assert!(parse(text).unwrap().is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_credentials_are_refused() {
+        for text in [
+            "",
+            "Digest",
+            "Digest ",
+            "Digest x",
+            "Digest x=",
+            "Digest x=\"",
+            "=",
+            "Digest,a=b",
+        ] {
+            assert_eq!(parse(text).err(), Some(Reason::AuthMalformed), "{text}");
+        }
+        for (more, reason) in [
+            (",", Reason::AuthMalformed),
+            (",,a=b", Reason::AuthMalformed),
+            (" a=b", Reason::AuthMalformed),
+            (",nc=1", Reason::AuthMalformed),
+            (",nc=0000000g", Reason::AuthMalformed),
+            (",username=\"bob\"", Reason::AuthRepeated),
+            (",NONCE=x", Reason::AuthRepeated),
+        ] {
+            let text = format!("Digest {NEEDED}{more}");
+            assert_eq!(parse(&text).err(), Some(reason), "{more}");
+        }
+        for missing in ["username", "realm", "nonce", "uri", "response"] {
+            let text = format!("Digest {}", NEEDED.replace(missing, "else"));
+            assert_eq!(parse(&text).err(), Some(Reason::AuthMalformed), "{missing}");
+        }
+        for response in [
+            "00",
+            "00112233445566778899AABBCCDDEEFF",
+            "0011223344556677889 aabbccddeeff",
+        ] {
+            let text = format!(
+                "Digest {}",
+                NEEDED.replace("00112233445566778899aabbccddeeff", response)
+            );
+            assert_eq!(
+                parse(&text).err(),
+                Some(Reason::AuthMalformed),
+                "{response}"
+            );
+        }
+    }
+}

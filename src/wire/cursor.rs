@@ -70,6 +70,12 @@ impl<'a> Cursor<'a> {
     /// Skips linear white space: SP, HTAB, and CRLF before one of them.
     #[inline]
     pub(super) fn skip_space(&mut self) {
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.skip_space_found();
+        }
+    }
+
+    fn skip_space_found(&mut self) {
         while let Some(byte) = self.peek() {
             match byte {
                 b' ' | b'\t' => self.at += 1,
@@ -88,14 +94,9 @@ impl<'a> Cursor<'a> {
 
     /// Skips octets of `class` and gives what was skipped.
     #[inline]
-    pub(super) fn skip_class(&mut self, class: u8) -> Span {
+    pub(super) fn skip_class(&mut self, class: u16) -> Span {
         let start = self.at;
-        while let Some(&byte) = self.bytes.get(self.at) {
-            if !class::is(byte, class) {
-                break;
-            }
-            self.at += 1;
-        }
+        self.at += class::span_of(&self.bytes[start..], class);
         Span::new(start, self.at)
     }
 
@@ -112,12 +113,12 @@ impl<'a> Cursor<'a> {
     pub(super) fn take_spaced(&mut self, byte: u8) -> bool {
         let start = self.at;
         self.skip_space();
-        if self.take(byte) {
-            self.skip_space();
-            return true;
+        if !self.take(byte) {
+            self.at = start;
+            return false;
         }
-        self.at = start;
-        false
+        self.skip_space();
+        true
     }
 
     /// A quoted string, which starts here: the text between the quotes. `None` when it is not
@@ -126,6 +127,7 @@ impl<'a> Cursor<'a> {
         let start = self.at + 1;
         self.at = start;
         loop {
+            self.skip_class(class::QUOTED);
             match self.peek()? {
                 b'"' => break,
                 // RFC 3261 §25.1: quoted-pair = "\" (%x00-09 / %x0B-0C / %x0E-7F)
@@ -135,8 +137,7 @@ impl<'a> Cursor<'a> {
                 b'\\' => self.at += 2,
                 b'\r' if self.is_fold() => self.at += 3,
                 b'\t' => self.at += 1,
-                0..b' ' | 0x7f => return None,
-                _ => self.at += 1,
+                _ => return None,
             }
         }
         self.at += 1;
@@ -200,12 +201,20 @@ impl<'a> Cursor<'a> {
         if self.peek() == Some(b'[') {
             return self.ipv6_reference();
         }
-        let host = self.skip_class(class::HOST);
-        let text = host.of(self.bytes);
-        // Every label has a first character, and no address of record begins or ends with `-`.
-        let (&first, &last) = (text.first()?, text.last()?);
-        let edges = first != b'.' && first != b'-' && last != b'-';
-        (edges && !has_empty_label(text)).then_some(host)
+        let start = self.at;
+        // Every label has a first character, and none of a name's ends is `-`.
+        let mut before = b'.';
+        for &byte in &self.bytes[start..] {
+            if !class::is(byte, class::HOST) {
+                break;
+            }
+            if before == b'.' && (byte == b'.' || byte == b'-' && self.at == start) {
+                return None;
+            }
+            before = byte;
+            self.at += 1;
+        }
+        (self.at > start && before != b'-').then(|| Span::new(start, self.at))
     }
 
     fn ipv6_reference(&mut self) -> Option<Span> {
@@ -235,11 +244,6 @@ impl<'a> Cursor<'a> {
             Some(port as u16)
         }
     }
-}
-
-#[inline]
-fn has_empty_label(host: &[u8]) -> bool {
-    host.windows(2).any(|pair| pair == b"..")
 }
 
 #[cfg(test)]

@@ -233,11 +233,11 @@ mod tests {
     fn statuses_are_those_that_the_design_names() {
         for reason in Reason::ALL {
             match reason.verdict() {
-                Verdict::Status(status) => assert!([400, 413, 505, 513].contains(&status)),
-                Verdict::Drop => assert!(matches!(reason, Reason::Empty | Reason::NotSip)),
+                Status(status) => assert!([400, 413, 505, 513].contains(&status)),
+                Drop => assert!(matches!(reason, Reason::Empty | Reason::NotSip)),
             }
         }
-        assert_eq!(Reason::VersionUnknown.verdict(), Verdict::Status(505));
-        assert_eq!(Reason::HeadersTooMany.verdict(), Verdict::Status(513));
+        assert_eq!(Reason::VersionUnknown.verdict(), Status(505));
+        assert_eq!(Reason::HeadersTooMany.verdict(), Status(513));
     }
 }

@@ -5,8 +5,9 @@ use crate::limits::DATAGRAM_BYTES_MAX;
 
 use super::class;
 use super::cursor::{Cursor, Span};
+use super::head::Head;
 use super::name_addr::parse_address;
-use super::scan::{Entry, Head, Index};
+use super::scan::{Entry, Index};
 use super::via::{ViaSpans, parse_via};
 use super::{HeaderName, Method, ParseError, Reason, Scheme, Uri, parse_decimal};
 
@@ -44,60 +45,35 @@ impl Keys {
 /// RFC 3261 §8.1.1.5: a sequence number is below 2^31.
 const CSEQ_MAX: u64 = (1 << 31) - 1;
 
-/// Header fields that may stand once, as a bit set over `HeaderName`.
-// RFC 3261 §7.3.1: a field may be repeated only when its value is a list; of the others, those
-// are refused here that two readers of a message would act on differently.
-const SINGLE: u64 = {
+/// Why a second field named `name` makes a message wrong; `None` for a list header, and for one
+/// that no two readers of the message would act on differently.
+// RFC 3261 §7.3.1: a field may be repeated only when its value is a list.
+#[cold]
+pub(super) fn repeated(name: HeaderName) -> Option<Reason> {
     use HeaderName as H;
-    let names = [
-        H::From,
-        H::To,
-        H::CallId,
-        H::CSeq,
-        H::MaxForwards,
-        H::ContentLength,
-        H::ContentType,
-        H::Expires,
-        H::MinExpires,
-        H::Event,
-        H::SessionExpires,
-        H::MinSe,
-        H::ReferTo,
-        H::ReferredBy,
-        H::Replaces,
-        H::Timestamp,
-        H::MaxBreadth,
-        H::FlowTimer,
-        H::RSeq,
-        H::RAck,
-    ];
-    let mut set = 0;
-    let mut at = 0;
-    while at < names.len() {
-        set |= 1 << names[at] as u64;
-        at += 1;
-    }
-    set
-};
-
-const _: () = assert!(HeaderName::COUNT <= u64::BITS as usize);
-
-fn repeated(name: HeaderName) -> Reason {
-    use HeaderName as H;
-    #[allow(
-        clippy::wildcard_enum_match_arm,
-        reason = "all others share one reason"
-    )]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "all others may be repeated")]
     match name {
-        H::From => Reason::FromRepeated,
-        H::To => Reason::ToRepeated,
-        H::CallId => Reason::CallIdRepeated,
-        H::CSeq => Reason::CSeqRepeated,
-        H::MaxForwards => Reason::MaxForwardsRepeated,
-        H::ContentLength => Reason::ContentLengthRepeated,
-        H::ContentType => Reason::ContentTypeRepeated,
-        H::Expires => Reason::ExpiresRepeated,
-        _ => Reason::HeaderRepeated,
+        H::From => Some(Reason::FromRepeated),
+        H::To => Some(Reason::ToRepeated),
+        H::CallId => Some(Reason::CallIdRepeated),
+        H::CSeq => Some(Reason::CSeqRepeated),
+        H::MaxForwards => Some(Reason::MaxForwardsRepeated),
+        H::ContentLength => Some(Reason::ContentLengthRepeated),
+        H::ContentType => Some(Reason::ContentTypeRepeated),
+        H::Expires => Some(Reason::ExpiresRepeated),
+        H::MinExpires
+        | H::Event
+        | H::SessionExpires
+        | H::MinSe
+        | H::ReferTo
+        | H::ReferredBy
+        | H::Replaces
+        | H::Timestamp
+        | H::MaxBreadth
+        | H::FlowTimer
+        | H::RSeq
+        | H::RAck => Some(Reason::HeaderRepeated),
+        _ => None,
     }
 }
 
@@ -105,45 +81,32 @@ impl Index {
     /// Reads the routing keys of the indexed fields and checks what is wrong for every reader.
     #[inline]
     pub(super) fn read_keys(&mut self, bytes: &[u8], head: &mut Head) {
-        self.check_repeats(head);
         self.check_request_uri(bytes, head);
         let via = self.read_via(bytes, head);
         let from = self.field_or(HeaderName::From, Reason::FromMissing, head);
-        self.keys_mut().from_tag = tag(bytes, from, Reason::FromMalformed, head);
+        self.keys.from_tag = tag(bytes, from, Reason::FromMalformed, head);
         let to = self.field_or(HeaderName::To, Reason::ToMissing, head);
-        self.keys_mut().to_tag = tag(bytes, to, Reason::ToMalformed, head);
+        self.keys.to_tag = tag(bytes, to, Reason::ToMalformed, head);
         self.read_call_id(bytes, head);
         self.read_cseq(bytes, head);
         self.read_content_length(bytes, head);
         self.read_max_forwards(bytes, head);
-        let start = self.start();
+        let start = self.start;
         head.answerable = via && start.status == 0 && start.end > 0 && start.method != Method::Ack;
     }
 
     #[inline]
     fn field_or(&self, name: HeaderName, missing: Reason, head: &mut Head) -> Option<Entry> {
         let Some(number) = self.first(name) else {
-            head.note(missing, usize::from(self.keys().head_end));
+            head.note(missing, usize::from(self.keys.head_end));
             return None;
         };
         self.entries().get(number).copied()
     }
 
     #[inline]
-    fn check_repeats(&self, head: &mut Head) {
-        let mut seen = 0u64;
-        for entry in self.entries() {
-            let bit = 1 << entry.name as u64;
-            if seen & bit & SINGLE != 0 {
-                head.note(repeated(entry.name), usize::from(entry.name_text.start));
-            }
-            seen |= bit;
-        }
-    }
-
-    #[inline]
     fn check_request_uri(&self, bytes: &[u8], head: &mut Head) {
-        let start = self.start();
+        let start = self.start;
         if start.status != 0 || start.uri.is_empty() {
             return;
         }
@@ -168,7 +131,7 @@ impl Index {
         if let Err(error) = result {
             head.note_error(error);
         }
-        self.keys_mut().via = via.unwrap_or(ViaSpans::NONE);
+        self.keys.via = via.unwrap_or(ViaSpans::NONE);
         via.is_some()
     }
 
@@ -180,16 +143,17 @@ impl Index {
         let value = entry.value.of(bytes);
         // RFC 3261 §25.1 deviation: callid = word [ "@" word ]; any text without white space is
         // taken, because it is compared octet by octet and never parsed.
-        if value.is_empty() || value.iter().any(|&byte| byte <= b' ') {
+        let spaced = value.iter().fold(false, |any, &byte| any | (byte <= b' '));
+        if value.is_empty() || spaced {
             head.note(Reason::CallIdMalformed, usize::from(entry.value.start));
         } else {
-            self.keys_mut().call_id = entry.value;
+            self.keys.call_id = entry.value;
         }
     }
 
     #[inline]
     fn read_cseq(&mut self, bytes: &[u8], head: &mut Head) {
-        self.keys_mut().cseq_method = self.start().method;
+        self.keys.cseq_method = self.start.method;
         let Some(entry) = self.field_or(HeaderName::CSeq, Reason::CSeqMissing, head) else {
             return;
         };
@@ -209,7 +173,7 @@ impl Index {
         let Some(number) = parse_decimal(digits.of(bytes), CSEQ_MAX) else {
             return head.note(Reason::CSeqTooLarge, offset);
         };
-        let start = *self.start();
+        let start = self.start;
         let text = method_text.of(bytes);
         let method = if start.status != 0 {
             Method::from_token(text)
@@ -220,7 +184,7 @@ impl Index {
             }
             start.method
         };
-        let keys = self.keys_mut();
+        let keys = &mut self.keys;
         keys.cseq_number = number as u32;
         keys.cseq_method = method;
         keys.cseq_method_text = method_text;
@@ -251,7 +215,7 @@ impl Index {
         let value = self.entries()[number].value;
         // RFC 3261 §20.22: 0 to 255.
         match parse_decimal(value.of(bytes), 255) {
-            Some(hops) => self.keys_mut().max_forwards = Some(hops as u8),
+            Some(hops) => self.keys.max_forwards = Some(hops as u8),
             None => head.note(Reason::MaxForwardsMalformed, usize::from(value.start)),
         }
     }

@@ -101,7 +101,7 @@ impl<'a> Message<'a> {
     }
     /// The request line, or `None` for a response.
     pub fn request_line(self) -> Option<RequestLine<'a>> {
-        let start = self.index.start();
+        let start = self.index.start;
         (start.status == 0).then(|| RequestLine {
             method: start.method,
             method_text: start.method_text.of(self.bytes),
@@ -110,26 +110,26 @@ impl<'a> Message<'a> {
     }
     /// Where the Request-URI stands in [`Self::bytes`]; empty for a response.
     pub fn request_uri_range(self) -> Range<usize> {
-        let uri = self.index.start().uri;
+        let uri = self.index.start.uri;
         usize::from(uri.start)..usize::from(uri.end)
     }
     /// The method of a request, or of a response's CSeq.
     pub fn method(self) -> Method {
-        let start = self.index.start();
+        let start = self.index.start;
         if start.status == 0 {
             start.method
         } else {
-            self.index.keys().cseq_method
+            self.index.keys.cseq_method
         }
     }
     /// The status code, or `None` for a request.
     pub fn status(self) -> Option<u16> {
-        let status = self.index.start().status;
+        let status = self.index.start.status;
         (status != 0).then_some(status)
     }
     /// The reason phrase of a response; empty for a request.
     pub fn reason_phrase(self) -> &'a [u8] {
-        self.index.start().reason.of(self.bytes)
+        self.index.start.reason.of(self.bytes)
     }
     /// The first field named `name`.
     #[inline]
@@ -158,11 +158,11 @@ impl<'a> Message<'a> {
     }
     /// Offset of the first header line: behind the start line's CRLF.
     pub fn head_start(self) -> usize {
-        usize::from(self.index.start().end)
+        usize::from(self.index.start.end)
     }
     /// Offset of the empty line that ends the head: where a header line may be inserted last.
     pub fn head_end(self) -> usize {
-        usize::from(self.index.keys().head_end)
+        usize::from(self.index.keys.head_end)
     }
     /// The body.
     pub fn body(self) -> &'a [u8] {
@@ -171,18 +171,18 @@ impl<'a> Message<'a> {
     /// The topmost Via; the scanner has checked it.
     #[inline]
     pub fn top_via(self) -> Via<'a> {
-        self.index.keys().via.view(self.bytes)
+        self.index.keys.via.view(self.bytes)
     }
     /// Call-ID as written; empty when a refused message has none.
     #[inline]
     pub fn call_id(self) -> &'a [u8] {
-        self.index.keys().call_id.of(self.bytes)
+        self.index.keys.call_id.of(self.bytes)
     }
     /// CSeq; the scanner has checked it. Of a refused message without a good one, number 0 and
     /// the method of the request with an empty text.
     #[inline]
     pub fn cseq(self) -> CSeq<'a> {
-        let keys = self.index.keys();
+        let keys = self.index.keys;
         CSeq {
             number: keys.cseq_number,
             method: keys.cseq_method,
@@ -192,17 +192,17 @@ impl<'a> Message<'a> {
     /// The tag of From; empty when there is none.
     #[inline]
     pub fn from_tag(self) -> &'a [u8] {
-        self.index.keys().from_tag.of(self.bytes)
+        self.index.keys.from_tag.of(self.bytes)
     }
     /// The tag of To; empty when there is none.
     #[inline]
     pub fn to_tag(self) -> &'a [u8] {
-        self.index.keys().to_tag.of(self.bytes)
+        self.index.keys.to_tag.of(self.bytes)
     }
     /// The remaining hops in Max-Forwards, which the scanner has checked; `None` when absent.
     #[inline]
     pub fn max_forwards(self) -> Option<u8> {
-        self.index.keys().max_forwards
+        self.index.keys.max_forwards
     }
     /// The seconds in Expires; `None` when absent. More than 2^32 - 1 count as that many
     /// (RFC 4475 §3.1.2.4).

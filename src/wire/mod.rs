@@ -10,10 +10,13 @@ mod auth;
 mod class;
 mod cursor;
 mod error;
+mod head;
 mod header;
 mod keys;
 mod message;
 mod method;
+#[cfg(test)]
+mod naive;
 mod name_addr;
 mod params;
 mod response;

@@ -88,9 +88,7 @@ pub(super) fn parse_address(cursor: &mut Cursor<'_>) -> Result<AddressSpans, Par
     let mut seen = 0u8;
     let params = cursor.params(|cursor, name, value| {
         let name = name.of(cursor.bytes);
-        let Some(bit) = read_param(name) else {
-            return Ok(());
-        };
+        let bit = read_param(name);
         if seen & bit != 0 {
             return Err(Reason::ParameterRepeated);
         }
@@ -122,19 +120,27 @@ pub(super) fn parse_address(cursor: &mut Cursor<'_>) -> Result<AddressSpans, Par
 
 const TAG: u8 = 1;
 
-/// The bit of a parameter that the edge reads, so that it may stand once.
+/// The bit of a parameter that the edge reads, so that it may stand once; 0 for others.
 #[inline]
-fn read_param(name: &[u8]) -> Option<u8> {
-    let (known, bit): (&[u8], u8) = match name.len() {
-        3 => (b"tag", TAG),
-        1 => (b"q", 1 << 1),
-        7 => (b"expires", 1 << 2),
-        6 => (b"reg-id", 1 << 3),
-        13 => (b"+sip.instance", 1 << 4),
-        2 => (b"ob", 1 << 5),
-        _ => return None,
-    };
-    name.eq_ignore_ascii_case(known).then_some(bit)
+fn read_param(name: &[u8]) -> u8 {
+    if name == b"tag" {
+        TAG
+    } else {
+        read_rare_param(name)
+    }
+}
+
+fn read_rare_param(name: &[u8]) -> u8 {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        1 if is("q") => 1 << 1,
+        2 if is("ob") => 1 << 2,
+        3 if is("tag") => TAG,
+        6 if is("reg-id") => 1 << 3,
+        7 if is("expires") => 1 << 4,
+        13 if is("+sip.instance") => 1 << 5,
+        _ => 0,
+    }
 }
 
 /// `<` URI `>`: the URI, which holds no white space (RFC 4475 §3.1.2.14).
@@ -263,5 +269,149 @@ impl<'a> Contacts<'a> {
                 offset,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+    use super::super::Index;
+    use super::*;
+
+    #[test]
+    fn names_uris_and_parameters_are_told_apart() {
+        for (text, display, uri, params) in [
+            ("<sip:a@b>", "", "sip:a@b", ""),
+            ("<sip:a@b;x=1>;tag=t", "", "sip:a@b;x=1", ";tag=t"),
+            ("sip:a@b;tag=t", "", "sip:a@b", ";tag=t"),
+            ("tel:+1-555", "", "tel:+1-555", ""),
+            ("Alice<sip:a@b>", "Alice", "sip:a@b", ""),
+            (
+                "Alice  B. Liddell \r\n <sip:a@b> ; q = 0.5",
+                "Alice  B. Liddell",
+                "sip:a@b",
+                "; q = 0.5",
+            ),
+            ("J\u{fc}rgen <sip:a@b>", "J\u{fc}rgen", "sip:a@b", ""),
+            (
+                "\"a, <\\\"> ;\" <sips:a,b;c@d?e=f>;x=\"<,>\"",
+                "\"a, <\\\"> ;\"",
+                "sips:a,b;c@d?e=f",
+                ";x=\"<,>\"",
+            ),
+            ("\"\" <sip:[::1]>", "\"\"", "sip:[::1]", ""),
+        ] {
+            let address = NameAddr::parse(text.as_bytes()).unwrap();
+            assert_eq!(address.display, display.as_bytes(), "{text}");
+            assert_eq!(address.uri, uri.as_bytes(), "{text}");
+            assert_eq!(address.params.as_bytes(), params.as_bytes(), "{text}");
+            assert_eq!((address.start, usize::from(address.end)), (0, text.len()));
+        }
+    }
+
+    #[test]
+    fn broken_values_are_refused() {
+        for (text, reason) in [
+            ("", Reason::AddressMalformed),
+            ("*", Reason::AddressMalformed),
+            ("None", Reason::AddressMalformed),
+            ("<>", Reason::AddressMalformed),
+            ("<sip:a@b", Reason::AddressMalformed),
+            ("< sip:a@b>", Reason::AddressMalformed),
+            ("<sip:a@b >", Reason::AddressMalformed),
+            ("<sip:a@<b>>", Reason::AddressMalformed),
+            ("\"a <sip:a@b>", Reason::AddressMalformed),
+            ("a \"b\" <sip:a@b>", Reason::AddressMalformed),
+            ("a@b <sip:a@b>", Reason::AddressMalformed),
+            ("sip:a@b?x=y", Reason::AddressMalformed),
+            ("sip:a@b c", Reason::AddressMalformed),
+            ("<sip:a@b> c", Reason::AddressMalformed),
+            ("<sip:a@b>, <sip:c@d>", Reason::AddressMalformed),
+            ("<sip:a@b>;", Reason::ParameterMalformed),
+            ("<sip:a@b>;;x", Reason::ParameterMalformed),
+            ("<sip:a@b>;x=", Reason::ParameterMalformed),
+            ("<sip:a@b>;x y", Reason::AddressMalformed),
+            ("<sip:a@b>;tag=", Reason::ParameterMalformed),
+            ("<sip:a@b>;tag=\"\"", Reason::ParameterMalformed),
+            ("<sip:a@b>;q=1;Q=0", Reason::ParameterRepeated),
+            ("<sip:a@b>;expires=1;expires=1", Reason::ParameterRepeated),
+            ("<sip:a@b>;reg-id=1;reg-id=2", Reason::ParameterRepeated),
+        ] {
+            let error = NameAddr::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error.reason, reason, "{text}");
+        }
+    }
+
+    fn register(contacts: &str) -> String {
+        "REGISTER sip:e.test SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\n\
+            From: <sip:a@e.test>;tag=f\r\nTo: <sip:a@e.test>\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\n"
+            .to_owned()
+            + contacts
+            + "\r\n"
+    }
+
+    #[test]
+    fn values_come_in_order_over_all_fields_with_their_places() {
+        let text =
+            register("m: <sip:a@b> ,\r\n \"x,y\" <sip:c@d>;q=1\r\nX: y\r\nContact: sip:e@f\r\n");
+        let mut index = Index::new();
+        let message = index.scan(text.as_bytes()).unwrap();
+        let found: Vec<_> = NameAddrs::new(message, HeaderName::Contact)
+            .map(|address| {
+                let address = address.unwrap();
+                &text[usize::from(address.start)..usize::from(address.end)]
+            })
+            .collect();
+        assert_eq!(found, ["<sip:a@b>", "\"x,y\" <sip:c@d>;q=1", "sip:e@f"]);
+    }
+
+    #[test]
+    fn a_broken_value_ends_the_values() {
+        for contacts in [
+            "<sip:a@b>,,<sip:c@d>",
+            "<sip:a@b>,",
+            "<sip:a@b>, x, <sip:c@d>",
+        ] {
+            let text = register(&format!("Contact: {contacts}\r\nContact: <sip:e@f>\r\n"));
+            let mut index = Index::new();
+            let message = index.scan(text.as_bytes()).unwrap();
+            let mut addresses = NameAddrs::new(message, HeaderName::Contact);
+            assert!(addresses.next().unwrap().is_ok());
+            assert!(addresses.next().unwrap().is_err(), "{contacts}");
+            assert!(addresses.next().is_none(), "{contacts}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_alone() {
+        let kind = |contacts: &str| {
+            let text = register(contacts);
+            let mut index = Index::new();
+            match Contacts::of(index.scan(text.as_bytes()).unwrap()) {
+                Ok(Contacts::Absent) => "absent",
+                Ok(Contacts::Wildcard) => "wildcard",
+                Ok(Contacts::List(mut list)) => {
+                    if list.all(|address| address.is_ok()) {
+                        "list"
+                    } else {
+                        "broken"
+                    }
+                }
+                Err(error) => error.reason.name(),
+            }
+        };
+        assert_eq!(kind(""), "absent");
+        assert_eq!(kind("Contact: *\r\n"), "wildcard");
+        assert_eq!(kind("Contact:\r\n * \r\n"), "wildcard");
+        assert_eq!(kind("Contact: <sip:a@b>\r\n"), "list");
+        assert_eq!(
+            kind("Contact: *\r\nContact: <sip:a@b>\r\n"),
+            "contact_wildcard"
+        );
+        assert_eq!(kind("Contact: *\r\nContact: *\r\n"), "contact_wildcard");
+        assert_eq!(kind("Contact: *, <sip:a@b>\r\n"), "broken");
+        assert_eq!(kind("Contact: *;expires=0\r\n"), "broken");
+        assert_eq!(kind("Contact:\r\n"), "broken");
     }
 }

@@ -152,6 +152,8 @@ fn put_addr(out: &mut Writer<'_>, addr: IpAddr) {
 /// The registered reason phrase of `status`, or one of its class.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
+        400..=499 => request_failure(status),
+        500..=599 => server_failure(status),
         100 => "Trying",
         180 => "Ringing",
         181 => "Call Is Being Forwarded",
@@ -166,6 +168,21 @@ pub fn reason_phrase(status: u16) -> &'static str {
         302 => "Moved Temporarily",
         305 => "Use Proxy",
         380 => "Alternative Service",
+        600 => "Busy Everywhere",
+        603 => "Decline",
+        604 => "Does Not Exist Anywhere",
+        606 => "Not Acceptable",
+        607 => "Unwanted",
+        608 => "Rejected",
+        0..=199 => "Progress",
+        201..=299 => "Success",
+        303..=399 => "Redirected",
+        _ => "Global Failure",
+    }
+}
+
+fn request_failure(status: u16) -> &'static str {
+    match status {
         400 => "Bad Request",
         401 => "Unauthorized",
         402 => "Payment Required",
@@ -212,6 +229,12 @@ pub fn reason_phrase(status: u16) -> &'static str {
         491 => "Request Pending",
         493 => "Undecipherable",
         494 => "Security Agreement Required",
+        _ => "Request Failure",
+    }
+}
+
+fn server_failure(status: u16) -> &'static str {
+    match status {
         500 => "Server Internal Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
@@ -221,17 +244,160 @@ pub fn reason_phrase(status: u16) -> &'static str {
         513 => "Message Too Large",
         555 => "Push Notification Service Not Supported",
         580 => "Precondition Failure",
-        600 => "Busy Everywhere",
-        603 => "Decline",
-        604 => "Does Not Exist Anywhere",
-        606 => "Not Acceptable",
-        607 => "Unwanted",
-        608 => "Rejected",
-        0..=199 => "Progress",
-        201..=299 => "Success",
-        303..=399 => "Redirected",
-        409..=499 => "Request Failure",
-        506..=599 => "Server Failure",
-        _ => "Global Failure",
+        _ => "Server Failure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+    use super::super::Index;
+    use super::*;
+
+    fn request(via: &str, to: &str) -> String {
+        format!(
+            "INVITE sip:b@edge.test SIP/2.0\r\n{via}v: SIP/2.0/TCP first.test;branch=z9hG4bK0\r\n\
+             f: \"A\"\r\n <sip:a@edge.test>;tag=f\r\n{to}Timestamp: 54.2\r\nMax-Forwards: 1\r\n\
+             Call-ID: c1\r\nCSeq: 7\r\n INVITE\r\nContent-Length: 0\r\n\r\n"
+        )
+    }
+
+    fn respond(text: &str, status: u16, tag: &str, source: &str) -> String {
+        let mut index = Index::new();
+        let message = index.scan(text.as_bytes()).unwrap();
+        let mut buffer = [0u8; 2048];
+        let mut out = Writer::new(&mut buffer);
+        let reply = ReplyTo {
+            source: source.parse().unwrap(),
+        };
+        let phrase = reason_phrase(status);
+        ResponseHead::write(&mut out, message, status, phrase, tag.as_bytes(), reply);
+        ResponseHead::end(&mut out, b"body");
+        String::from_utf8(out.written().to_vec()).unwrap()
+    }
+
+    const SOURCE: &str = "192.0.2.9:40000";
+
+    #[test]
+    fn a_response_copies_what_identifies_the_request() {
+        let text = request(
+            "Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\n",
+            "To: sip:b@edge.test\r\n",
+        );
+        assert_eq!(
+            respond(&text, 404, "mine", SOURCE),
+            "SIP/2.0 404 Not Found\r\n\
+             Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\n\
+             v: SIP/2.0/TCP first.test;branch=z9hG4bK0\r\n\
+             f: \"A\"\r\n <sip:a@edge.test>;tag=f\r\n\
+             To: sip:b@edge.test;tag=mine\r\n\
+             Call-ID: c1\r\nCSeq: 7\r\n INVITE\r\n\
+             Content-Length: 4\r\n\r\nbody"
+        );
+    }
+
+    #[test]
+    fn a_100_takes_the_timestamp_and_no_tag() {
+        let text = request("Via: SIP/2.0/UDP 192.0.2.9\r\n", "t: sip:b@edge.test\r\n");
+        let response = respond(&text, 100, "", SOURCE);
+        assert!(response.contains("\r\nt: sip:b@edge.test\r\n"));
+        assert!(response.contains("\r\nTimestamp: 54.2\r\n"));
+    }
+
+    #[test]
+    fn a_tag_that_is_there_stays() {
+        let text = request(
+            "Via: SIP/2.0/UDP 192.0.2.9\r\n",
+            "To: <sip:b@edge.test>;tag=theirs\r\n",
+        );
+        let response = respond(&text, 200, "mine", SOURCE);
+        assert!(response.contains("\r\nTo: <sip:b@edge.test>;tag=theirs\r\n"));
+        assert!(!response.contains("mine"));
+    }
+
+    #[test]
+    fn the_top_via_says_where_the_request_came_from() {
+        for (via, source, expected) in [
+            // RFC 3581 §4: received and the port are filled in when rport is asked for.
+            (
+                "192.0.2.9;rport;branch=b",
+                SOURCE,
+                "192.0.2.9;rport=40000;branch=b;received=192.0.2.9",
+            ),
+            (
+                "10.0.0.1:5060;branch=b;rport",
+                SOURCE,
+                "10.0.0.1:5060;branch=b;rport=40000;received=192.0.2.9",
+            ),
+            // RFC 3261 §18.2.1: received alone when sent-by is another address or a name.
+            (
+                "10.0.0.1:5060;branch=b",
+                SOURCE,
+                "10.0.0.1:5060;branch=b;received=192.0.2.9",
+            ),
+            ("phone.test", SOURCE, "phone.test;received=192.0.2.9"),
+            ("192.0.2.9:5060", SOURCE, "192.0.2.9:5060"),
+            ("[2001:db8::1]", "[2001:db8::1]:5", "[2001:db8::1]"),
+            (
+                "[2001:db8::2]",
+                "[2001:db8::1]:5",
+                "[2001:db8::2];received=2001:db8::1",
+            ),
+            // What the sender says about itself is replaced.
+            (
+                "192.0.2.9;received=1.2.3.4;a=\";rport\"",
+                SOURCE,
+                "192.0.2.9;a=\";rport\";received=192.0.2.9",
+            ),
+            (
+                "192.0.2.9 ; RPORT = 1 ;b",
+                SOURCE,
+                "192.0.2.9 ;rport=40000;b;received=192.0.2.9",
+            ),
+            (
+                "a;rport , SIP/2.0/UDP b;rport",
+                SOURCE,
+                "a;rport=40000;received=192.0.2.9 , SIP/2.0/UDP b;rport",
+            ),
+        ] {
+            let text = request(
+                &format!("Via: SIP/2.0/UDP {via}\r\n"),
+                "To: sip:b@edge.test\r\n",
+            );
+            let response = respond(&text, 200, "t", source);
+            let line = response.split("\r\n").nth(1).unwrap();
+            assert_eq!(line, format!("Via: SIP/2.0/UDP {expected}"), "{via}");
+        }
+    }
+
+    #[test]
+    fn a_refused_request_is_answered_with_what_it_has() {
+        let text =
+            "INVITE sip:b@edge.test SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1;;,\r\nCSeq: x\r\n\r\n";
+        let mut index = Index::new();
+        let message = index.scan(text.as_bytes()).unwrap_err().answerable.unwrap();
+        let mut buffer = [0u8; 256];
+        let mut out = Writer::new(&mut buffer);
+        let reply = ReplyTo {
+            source: SOURCE.parse().unwrap(),
+        };
+        ResponseHead::write(&mut out, message, 400, "Bad Request", b"t", reply);
+        assert_eq!(
+            out.written(),
+            b"SIP/2.0 400 Bad Request\r\n\
+              Via: SIP/2.0/UDP 10.0.0.1;received=192.0.2.9;;,\r\nCSeq: x\r\n"
+        );
+    }
+
+    #[test]
+    fn every_status_has_a_phrase() {
+        for status in 100..700 {
+            let phrase = reason_phrase(status);
+            assert!(phrase.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) && phrase.len() > 1);
+        }
+        assert_eq!(reason_phrase(486), "Busy Here");
+        assert_eq!(reason_phrase(499), "Request Failure");
+        assert_eq!(reason_phrase(699), "Global Failure");
     }
 }

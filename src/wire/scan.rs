@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use crate::limits::{DATAGRAM_BYTES_MAX, HEADER_FIELD_BYTES_MAX, HEADERS_MAX};
+use crate::limits::{DATAGRAM_BYTES_MAX, HEADERS_MAX};
 
-use super::class::find_control;
 use super::cursor::Span;
+use super::head::Head;
 use super::keys::Keys;
-use super::start_line::{self, StartLine};
+use super::start_line::StartLine;
 use super::{HeaderName, Message, ParseError, Reason};
 
 /// One header field in the index.
@@ -32,19 +32,19 @@ impl Entry {
 }
 
 /// No field of a name.
-const ABSENT: u8 = u8::MAX;
+pub(super) const ABSENT: u8 = u8::MAX;
 
 const _: () = assert!(HEADERS_MAX < ABSENT as usize);
 
 /// Scratch memory of the scanner: the index of one message. Made once, reused for every message.
 pub struct Index {
-    start: StartLine,
-    keys: Keys,
+    pub(super) start: StartLine,
+    pub(super) keys: Keys,
     /// Number of the first field of each name, or `ABSENT`.
-    first: [u8; HeaderName::COUNT],
+    pub(super) first: [u8; HeaderName::COUNT],
     /// How many of `entries` belong to this message.
-    count: u8,
-    entries: [Entry; HEADERS_MAX],
+    pub(super) count: u8,
+    pub(super) entries: [Entry; HEADERS_MAX],
 }
 
 impl fmt::Debug for Index {
@@ -65,20 +65,6 @@ pub struct Rejected<'a> {
     /// From, To, Call-ID and CSeq may be missing or as malformed as they came; no field holds a
     /// line end or control character. The Request-URI may be malformed or empty.
     pub answerable: Option<Message<'a>>,
-}
-
-/// What the head of a message came to.
-pub(super) struct Head {
-    /// The first error.
-    pub(super) error: Option<ParseError>,
-    /// One of the errors leaves the end of the message unknown or doubtful.
-    pub(super) framing_lost: bool,
-    /// Behind the empty line, or where reading stopped.
-    pub(super) end: usize,
-    /// Content-Length, when it is there and good.
-    pub(super) content_length: Option<usize>,
-    /// An error response can be made.
-    pub(super) answerable: bool,
 }
 
 impl Index {
@@ -104,7 +90,9 @@ impl Index {
     /// One [`super::Reason`] per way to be wrong, with the offset.
     pub fn scan<'a>(&'a mut self, datagram: &'a [u8]) -> Result<Message<'a>, Rejected<'a>> {
         let bytes = &datagram[leading_line_ends(datagram)..];
-        let mut head = self.scan_head(bytes);
+        let too_long = bytes.len() > DATAGRAM_BYTES_MAX;
+        let bytes = &bytes[..bytes.len().min(DATAGRAM_BYTES_MAX)];
+        let mut head = self.scan_head(bytes, too_long);
         let available = bytes.len() - head.end;
         let body = match head.content_length {
             Some(length) if length > available => {
@@ -140,186 +128,6 @@ impl Index {
         Err(Rejected { error, answerable })
     }
 
-    /// Reads start line and header fields, the routing keys and Content-Length.
-    pub(super) fn scan_head(&mut self, bytes: &[u8]) -> Head {
-        self.first = [ABSENT; HeaderName::COUNT];
-        self.count = 0;
-        self.start = StartLine::NONE;
-        self.keys = Keys::NONE;
-        let mut head = Head {
-            error: None,
-            framing_lost: false,
-            end: 0,
-            content_length: None,
-            answerable: false,
-        };
-        if bytes.is_empty() {
-            head.note(Reason::Empty, 0);
-            return head;
-        }
-        // Offsets are 16 bits wide; what lies beyond is not looked at.
-        let (bytes, too_long) = match bytes.get(..DATAGRAM_BYTES_MAX) {
-            Some(most) if bytes.len() > most.len() => (most, true),
-            _ => (bytes, false),
-        };
-        if too_long {
-            head.note(Reason::MessageTooLong, DATAGRAM_BYTES_MAX);
-        }
-        let Some(first_header) = self.read_start_line(bytes, &mut head) else {
-            return head;
-        };
-        self.read_fields(bytes, first_header, &mut head);
-        self.read_keys(bytes, &mut head);
-        head
-    }
-
-    /// Reads the start line; gives the start of the next, or `None` when no more can be made of
-    /// the message.
-    #[inline]
-    fn read_start_line(&mut self, bytes: &[u8], head: &mut Head) -> Option<usize> {
-        let end = find_control(bytes, 0);
-        let (start, result) = start_line::parse(bytes, end);
-        if let Err(error) = result {
-            head.note_error(error);
-        }
-        let mut start = start?;
-        if bytes.get(end..end + 2) != Some(b"\r\n") {
-            head.note(control_reason(bytes, end), end);
-            return None;
-        }
-        start.end = (end + 2) as u16;
-        self.start = start;
-        Some(end + 2)
-    }
-
-    /// Reads header fields from `at` to the empty line.
-    #[inline]
-    fn read_fields(&mut self, bytes: &[u8], mut at: usize, head: &mut Head) {
-        loop {
-            let Some(&first) = bytes.get(at) else {
-                head.note(Reason::HeadUnterminated, at);
-                break;
-            };
-            if first == b'\r' && bytes.get(at + 1) == Some(&b'\n') {
-                self.keys.head_end = at as u16;
-                head.end = at + 2;
-                self.drop_deletes(bytes, at, head);
-                return;
-            }
-            let Some(next) = self.read_field(bytes, at, head) else {
-                break;
-            };
-            at = next;
-        }
-        // The head has no end: what was read so far is all there is.
-        self.keys.head_end = at as u16;
-        head.end = bytes.len();
-        self.drop_deletes(bytes, at, head);
-    }
-
-    /// Reads the field that starts at `start`; gives the start of the next line, or `None` when
-    /// reading ends here.
-    #[inline]
-    fn read_field(&mut self, bytes: &[u8], start: usize, head: &mut Head) -> Option<usize> {
-        let first_end = find_control(bytes, start);
-        let name = HeaderName::read(bytes, start, first_end);
-        let mut end = first_end;
-        let mut has_control = false;
-        let line_end = loop {
-            if bytes.get(end..end + 2) == Some(b"\r\n") {
-                if !matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
-                    break end + 2;
-                }
-                // RFC 3261 §7.3.1: a line that starts with white space continues the one before.
-                end = find_control(bytes, end + 2);
-                continue;
-            }
-            if end >= bytes.len() {
-                head.note(Reason::HeadTruncated, end);
-                return None;
-            }
-            has_control = true;
-            end = find_control(bytes, end + 1);
-        };
-        if has_control && let Some(at) = stray_control(bytes, start, end) {
-            head.note(control_reason(bytes, at), at);
-            return Some(line_end);
-        }
-        let Some((name, name_end, colon)) = name else {
-            let folded = matches!(bytes[start], b' ' | b'\t');
-            let reason = if folded {
-                Reason::FirstHeaderFolded
-            } else {
-                Reason::HeaderSyntax
-            };
-            head.note(reason, start);
-            return Some(line_end);
-        };
-        if line_end - start > HEADER_FIELD_BYTES_MAX {
-            head.note(Reason::HeaderTooLong, start);
-            return Some(line_end);
-        }
-        let value = trim_span(bytes, colon + 1, end);
-        let name_text = Span::new(start, name_end);
-        if !self.add(Entry {
-            name_text,
-            value,
-            line_end: line_end as u16,
-            name,
-        }) {
-            head.note(Reason::HeadersTooMany, start);
-            return None;
-        }
-        Some(line_end)
-    }
-
-    /// Adds a field; false when the index is full.
-    #[inline]
-    fn add(&mut self, entry: Entry) -> bool {
-        let Some(free) = self.entries.get_mut(usize::from(self.count)) else {
-            return false;
-        };
-        *free = entry;
-        let first = &mut self.first[entry.name as usize];
-        if *first == ABSENT {
-            *first = self.count;
-        }
-        self.count += 1;
-        true
-    }
-
-    /// Takes fields that hold a DEL outside a quoted pair out of the index.
-    #[inline]
-    fn drop_deletes(&mut self, bytes: &[u8], end: usize, head: &mut Head) {
-        if memchr::memchr(0x7f, &bytes[..end]).is_some() {
-            self.drop_deletes_found(&bytes[..end], head);
-        }
-    }
-
-    #[cold]
-    fn drop_deletes_found(&mut self, bytes: &[u8], head: &mut Head) {
-        let count = usize::from(self.count);
-        self.count = 0;
-        self.first = [ABSENT; HeaderName::COUNT];
-        for number in 0..count {
-            let entry = self.entries[number];
-            let (start, end) = (
-                usize::from(entry.name_text.start),
-                usize::from(entry.value.end),
-            );
-            match stray_control(bytes, start, end) {
-                Some(at) => head.note(Reason::ControlCharacter, at),
-                None => {
-                    self.add(entry);
-                }
-            }
-        }
-        if let Some(at) = memchr::memchr(0x7f, &bytes[..usize::from(self.start.end)]) {
-            head.note(Reason::ControlCharacter, at);
-            self.start = StartLine::NONE;
-        }
-    }
-
     /// The fields of the message, in order.
     #[inline]
     pub(super) fn entries(&self) -> &[Entry] {
@@ -344,38 +152,10 @@ impl Index {
             .map(|more| start + more)
     }
 
-    #[inline]
-    pub(super) fn start(&self) -> &StartLine {
-        &self.start
-    }
-
-    #[inline]
-    pub(super) fn keys(&self) -> &Keys {
-        &self.keys
-    }
-
-    #[inline]
-    pub(super) fn keys_mut(&mut self) -> &mut Keys {
-        &mut self.keys
-    }
-
     /// Where the value of the first field named `name` stands; 0 when there is none.
     pub(super) fn value_start(&self, name: HeaderName) -> usize {
         let entry = self.first(name).and_then(|number| self.entries.get(number));
         entry.map_or(0, |entry| usize::from(entry.value.start))
-    }
-}
-
-impl Head {
-    #[inline]
-    pub(super) fn note(&mut self, reason: Reason, offset: usize) {
-        self.note_error(ParseError::new(reason, offset));
-    }
-
-    /// Keeps the first error, and whether any loses the framing.
-    pub(super) fn note_error(&mut self, error: ParseError) {
-        self.framing_lost |= error.reason.loses_framing();
-        self.error.get_or_insert(error);
     }
 }
 
@@ -388,48 +168,458 @@ pub(super) fn leading_line_ends(bytes: &[u8]) -> usize {
     at
 }
 
-/// What is wrong with the octet at `at`, which should be a line end or no control character.
-#[cold]
-fn control_reason(bytes: &[u8], at: usize) -> Reason {
-    match bytes.get(at) {
-        None => Reason::HeadTruncated,
-        Some(b'\r') => Reason::BareCr,
-        Some(b'\n') => Reason::BareLf,
-        Some(0) => Reason::Nul,
-        Some(_) => Reason::ControlCharacter,
-    }
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
-/// The first control character in `bytes[start..end]` that is neither HTAB, part of a fold, nor
-/// escaped in a quoted string.
-// RFC 3261 §25.1: quoted-pair = "\" (%x00-09 / %x0B-0C / %x0E-7F); RFC 4475 §3.1.1.2 has NUL so.
-#[cold]
-fn stray_control(bytes: &[u8], start: usize, end: usize) -> Option<usize> {
-    let mut quoted = false;
-    let mut at = start;
-    while at < end {
-        match bytes[at] {
-            b'"' => quoted = !quoted,
-            b'\\' if quoted && !matches!(bytes.get(at + 1), Some(b'\r' | b'\n')) => at += 1,
-            b'\r' if bytes.get(at + 1) == Some(&b'\n') && at + 1 < end => at += 1,
-            b'\t' => {}
-            0..b' ' | 0x7f => return Some(at),
-            _ => {}
+    use crate::limits::HEADER_FIELD_BYTES_MAX;
+
+    use super::super::Method;
+    use super::*;
+
+    const HEAD: &str = "OPTIONS sip:edge.test SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n\
+        From: <sip:a@edge.test>;tag=f\r\n\
+        To: <sip:b@edge.test>\r\n\
+        Call-ID: c1\r\n\
+        CSeq: 7 OPTIONS\r\n";
+
+    fn with(lines: &str) -> String {
+        format!("{HEAD}{lines}\r\n")
+    }
+
+    /// `HEAD` with one line replaced or, when `line` is empty, left out.
+    fn replaced(start: &str, line: &str) -> String {
+        let lines = HEAD.split_inclusive("\r\n");
+        let all: String = lines
+            .map(|l| if l.starts_with(start) { line } else { l })
+            .collect();
+        format!("{all}\r\n")
+    }
+
+    /// Reason, offset, and whether an answer can be made.
+    fn refusal(text: &str) -> (Reason, u16, bool) {
+        let mut index = Index::new();
+        let rejected = index.scan(text.as_bytes()).unwrap_err();
+        (
+            rejected.error.reason,
+            rejected.error.offset,
+            rejected.answerable.is_some(),
+        )
+    }
+
+    fn assert_refused(cases: &[(String, Reason, bool)]) {
+        for (text, reason, answerable) in cases {
+            let (found, _, answered) = refusal(text);
+            assert_eq!(
+                (found, answered),
+                (*reason, *answerable),
+                "{}",
+                text.escape_debug()
+            );
         }
-        at += 1;
     }
-    None
-}
 
-/// `start..end` without white space and folds at its ends.
-#[inline]
-fn trim_span(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
-    let is_space = |at: usize| matches!(bytes[at], b' ' | b'\t' | b'\r' | b'\n');
-    while start < end && is_space(start) {
-        start += 1;
+    #[test]
+    fn a_wrong_start_line_has_its_reason() {
+        assert_refused(&[
+            (String::new(), Reason::Empty, false),
+            ("\r\n\r\n".to_owned(), Reason::Empty, false),
+            ("hello\r\n\r\n".to_owned(), Reason::NotSip, false),
+            (
+                replaced("OPTIONS", "GET / HTTP/1.1\r\n"),
+                Reason::NotSip,
+                false,
+            ),
+            (
+                replaced("OPTIONS", "\u{feff}OPTIONS sip:e SIP/2.0\r\n"),
+                Reason::NotSip,
+                false,
+            ),
+            (
+                replaced("OPTIONS", "OPTIONS  sip:e SIP/2.0\r\n"),
+                Reason::StartLineMalformed,
+                true,
+            ),
+            (
+                replaced("OPTIONS", "OPTIONS sip:e SIP/2.0 \r\n"),
+                Reason::StartLineMalformed,
+                true,
+            ),
+            (
+                replaced("OPTIONS", "OPTIONS sip:e SIP/3.0\r\n"),
+                Reason::VersionUnknown,
+                true,
+            ),
+            (
+                replaced("OPTIONS", "OPTIONS sip:\u{0}e SIP/2.0\r\n"),
+                Reason::NotSip,
+                false,
+            ),
+            (
+                replaced("OPTIONS", "OPTIONS <sip:e> SIP/2.0\r\n"),
+                Reason::UriMalformed,
+                true,
+            ),
+            (
+                replaced("OPTIONS", "OPTIONS sip:%4@e SIP/2.0\r\n"),
+                Reason::UriEscapeMalformed,
+                true,
+            ),
+            (
+                replaced("OPTIONS", "OPTIONS sip:e?a=b SIP/2.0\r\n"),
+                Reason::UriHeadersForbidden,
+                true,
+            ),
+        ]);
     }
-    while start < end && is_space(end - 1) {
-        end -= 1;
+
+    #[test]
+    fn a_wrong_line_has_its_reason() {
+        let long = format!("Subject: {}\r\n", "x".repeat(HEADER_FIELD_BYTES_MAX));
+        let many = "Y: y\r\n".repeat(HEADERS_MAX);
+        assert_refused(&[
+            (
+                HEAD.replacen("\r\n", "\r\n folded\r\n", 1),
+                Reason::FirstHeaderFolded,
+                true,
+            ),
+            (with("no colon\r\n"), Reason::HeaderSyntax, true),
+            (with(": no name\r\n"), Reason::HeaderSyntax, true),
+            (with("two words: x\r\n"), Reason::HeaderSyntax, true),
+            (with("X: a\rb\r\n"), Reason::BareCr, true),
+            (with("X: a\nb\r\n"), Reason::BareLf, true),
+            (with("X: a\u{0}\r\n"), Reason::Nul, true),
+            (with("X: \"\u{0}\"\r\n"), Reason::Nul, true),
+            (with("X: \\\u{0}\r\n"), Reason::Nul, true),
+            (with("X: a\u{1b}b\r\n"), Reason::ControlCharacter, true),
+            (with("X: a\u{7f}b\r\n"), Reason::ControlCharacter, true),
+            (with("X\u{1}: a\r\n"), Reason::ControlCharacter, true),
+            (HEAD.to_owned(), Reason::HeadUnterminated, true),
+            (format!("{HEAD}X: y"), Reason::HeadTruncated, true),
+            (with(&many), Reason::HeadersTooMany, true),
+            (with(&long), Reason::HeaderTooLong, true),
+        ]);
     }
-    Span::new(start, end)
+
+    #[test]
+    fn a_missing_or_repeated_field_has_its_reason() {
+        assert_refused(&[
+            (replaced("Via", ""), Reason::ViaMissing, false),
+            (replaced("From", ""), Reason::FromMissing, true),
+            (replaced("To", ""), Reason::ToMissing, true),
+            (replaced("Call-ID", ""), Reason::CallIdMissing, true),
+            (replaced("CSeq", ""), Reason::CSeqMissing, true),
+            (
+                with("f: <sip:a@edge.test>;tag=f\r\n"),
+                Reason::FromRepeated,
+                true,
+            ),
+            (with("To: <sip:b@edge.test>\r\n"), Reason::ToRepeated, true),
+            (with("i: c1\r\n"), Reason::CallIdRepeated, true),
+            (with("CSeq: 7 OPTIONS\r\n"), Reason::CSeqRepeated, true),
+            (
+                with("Max-Forwards: 1\r\nMax-Forwards: 1\r\n"),
+                Reason::MaxForwardsRepeated,
+                true,
+            ),
+            (
+                with("c: a/b\r\nContent-Type: a/b\r\n"),
+                Reason::ContentTypeRepeated,
+                true,
+            ),
+            (
+                with("Expires: 1\r\nExpires: 1\r\n"),
+                Reason::ExpiresRepeated,
+                true,
+            ),
+            (with("Event: a\r\no: a\r\n"), Reason::HeaderRepeated, true),
+        ]);
+    }
+
+    #[test]
+    fn a_wrong_content_length_has_its_reason() {
+        assert_refused(&[
+            (
+                with("l: 0\r\nContent-Length: 0\r\n"),
+                Reason::ContentLengthRepeated,
+                true,
+            ),
+            (
+                with("Content-Length: -1\r\n"),
+                Reason::ContentLengthMalformed,
+                true,
+            ),
+            (
+                with("Content-Length: 0, 0\r\n"),
+                Reason::ContentLengthMalformed,
+                true,
+            ),
+            (
+                with("Content-Length:\r\n"),
+                Reason::ContentLengthMalformed,
+                true,
+            ),
+            (
+                with("Content-Length: 4294967296\r\n"),
+                Reason::ContentLengthTooLarge,
+                true,
+            ),
+            (
+                with("Content-Length: 99999999999999999999\r\n"),
+                Reason::ContentLengthTooLarge,
+                true,
+            ),
+            (with("Content-Length: 1\r\n"), Reason::BodyTruncated, true),
+        ]);
+    }
+
+    #[test]
+    fn a_wrong_via_or_address_has_its_reason() {
+        let params = format!("To: <sip:b@edge.test>{}\r\n", ";p".repeat(65));
+        assert_refused(&[
+            (
+                replaced("Via", "Via: SIP/2.0 192.0.2.1\r\n"),
+                Reason::ViaMalformed,
+                false,
+            ),
+            (
+                replaced("Via", "Via: SIP/2.0/UDP\r\n"),
+                Reason::ViaMalformed,
+                false,
+            ),
+            (
+                replaced("Via", "Via: SIP/2.0/UDP a;rport=0\r\n"),
+                Reason::ViaMalformed,
+                true,
+            ),
+            (
+                replaced("Via", "Via: SIP/2.0/UDP a;;\r\n"),
+                Reason::ParameterMalformed,
+                true,
+            ),
+            (
+                replaced("Via", "Via: SIP/2.0/UDP a b\r\n"),
+                Reason::ViaMalformed,
+                true,
+            ),
+            (
+                replaced("From", "From: \"A <sip:a@e>;tag=f\r\n"),
+                Reason::FromMalformed,
+                true,
+            ),
+            (
+                replaced("From", "From: A, B <sip:a@e>;tag=f\r\n"),
+                Reason::FromMalformed,
+                true,
+            ),
+            (
+                replaced("From", "From: <sip:a@e>;tag=a;tag=b\r\n"),
+                Reason::ParameterRepeated,
+                true,
+            ),
+            (
+                replaced("From", "From: <sip:a@e>;tag\r\n"),
+                Reason::ParameterMalformed,
+                true,
+            ),
+            (
+                replaced("To", "To: < sip:a@e >\r\n"),
+                Reason::ToMalformed,
+                true,
+            ),
+            (
+                replaced("To", "To: <sip:a@e>, <sip:b@e>\r\n"),
+                Reason::ToMalformed,
+                true,
+            ),
+            (replaced("To", &params), Reason::ParametersTooMany, true),
+        ]);
+    }
+
+    #[test]
+    fn a_wrong_identifier_or_hop_count_has_its_reason() {
+        assert_refused(&[
+            (
+                replaced("Call-ID", "Call-ID:\r\n"),
+                Reason::CallIdMalformed,
+                true,
+            ),
+            (
+                replaced("Call-ID", "Call-ID: a b\r\n"),
+                Reason::CallIdMalformed,
+                true,
+            ),
+            (
+                replaced("CSeq", "CSeq: OPTIONS\r\n"),
+                Reason::CSeqMalformed,
+                true,
+            ),
+            (
+                replaced("CSeq", "CSeq: 7OPTIONS\r\n"),
+                Reason::CSeqMalformed,
+                true,
+            ),
+            (
+                replaced("CSeq", "CSeq: 7 OPTIONS x\r\n"),
+                Reason::CSeqMalformed,
+                true,
+            ),
+            (
+                replaced("CSeq", "CSeq: 2147483648 OPTIONS\r\n"),
+                Reason::CSeqTooLarge,
+                true,
+            ),
+            (
+                replaced("CSeq", "CSeq: 7 options\r\n"),
+                Reason::CSeqMethodMismatch,
+                true,
+            ),
+            (
+                with("Max-Forwards: 256\r\n"),
+                Reason::MaxForwardsMalformed,
+                true,
+            ),
+            (
+                with("Max-Forwards: x\r\n"),
+                Reason::MaxForwardsMalformed,
+                true,
+            ),
+        ]);
+    }
+
+    #[test]
+    fn the_first_wrong_octet_is_named() {
+        let text = with("X: a\u{0}b\r\n");
+        let nul = text.find('\0').unwrap();
+        assert_eq!(usize::from(refusal(&text).1), nul);
+        let text = replaced("OPTIONS", "OPTIONS sip:a@b:x SIP/2.0\r\n");
+        assert_eq!(refusal(&text).1, 16);
+    }
+
+    #[test]
+    fn a_field_with_a_control_character_is_not_in_the_message_that_is_answered() {
+        let text = with("Subject: a\r\nTimestamp: 1\r2\r\n");
+        let mut index = Index::new();
+        let message = index.scan(text.as_bytes()).unwrap_err().answerable.unwrap();
+        assert!(message.header(HeaderName::Timestamp).is_none());
+        assert_eq!(message.header(HeaderName::Subject).unwrap().value, b"a");
+        assert_eq!((message.call_id(), message.cseq().number), (&b"c1"[..], 7));
+    }
+
+    #[test]
+    fn a_refused_ack_or_response_is_not_answered() {
+        let ack = with("X: \u{0}\r\n").replace("OPTIONS", "ACK");
+        assert_eq!(refusal(&ack), (Reason::Nul, 154, false));
+        let response =
+            with("X: \u{0}\r\n").replacen("OPTIONS sip:edge.test SIP/2.0", "SIP/2.0 200 OK", 1);
+        assert!(!refusal(&response).2);
+    }
+
+    #[test]
+    fn controls_in_quoted_pairs_and_white_space_before_the_colon_are_legal() {
+        let text = replaced(
+            "To",
+            "To \t: \"\\\u{0} \\\u{7f} \\\"\\\\\" <sip:b@edge.test>;tag=t\r\n",
+        );
+        let mut index = Index::new();
+        let message = index.scan(text.as_bytes()).unwrap();
+        assert_eq!(message.to_tag(), b"t");
+    }
+
+    #[test]
+    fn folds_are_inside_a_value_and_not_around_it() {
+        let text = with("Subject:\r\n \r\n one\r\n\ttwo \r\n \r\nX-Next: y\r\n");
+        let mut index = Index::new();
+        let message = index.scan(text.as_bytes()).unwrap();
+        assert_eq!(
+            message.header(HeaderName::Subject).unwrap().value,
+            b"one\r\n\ttwo"
+        );
+        assert_eq!(message.fields().last().unwrap().value, b"y");
+    }
+
+    #[test]
+    fn the_body_ends_where_content_length_says() {
+        let mut index = Index::new();
+        let text = with("Content-Length: 3\r\n") + "abcINVITE";
+        let message = index.scan(text.as_bytes()).unwrap();
+        assert_eq!(message.body(), b"abc");
+        assert_eq!(message.bytes().len(), text.len() - 6);
+        let text = with("") + "all of it";
+        assert_eq!(index.scan(text.as_bytes()).unwrap().body(), b"all of it");
+    }
+
+    #[test]
+    fn line_ends_before_the_message_are_skipped() {
+        let mut index = Index::new();
+        let text = "\r\n\r\n".to_owned() + &with("");
+        let message = index.scan(text.as_bytes()).unwrap();
+        assert_eq!(message.bytes(), with("").as_bytes());
+        assert_eq!(message.head_start(), 31);
+    }
+
+    #[test]
+    fn responses_give_status_phrase_and_the_method_of_cseq() {
+        for (line, status, phrase) in [
+            ("SIP/2.0 200 OK", 200, "OK"),
+            ("SIP/2.0 100 ", 100, ""),
+            ("SIP/2.0 183", 183, ""),
+            (
+                "sip/2.0 404 \u{43d}\u{435}\u{442}  x",
+                404,
+                "\u{43d}\u{435}\u{442}  x",
+            ),
+        ] {
+            let text = with("").replacen("OPTIONS sip:edge.test SIP/2.0", line, 1);
+            let mut index = Index::new();
+            let message = index.scan(text.as_bytes()).unwrap();
+            assert_eq!(message.status(), Some(status));
+            assert_eq!(message.reason_phrase(), phrase.as_bytes());
+            assert_eq!(message.method(), Method::Options);
+            assert!(message.request_line().is_none() && message.request_uri_range().is_empty());
+        }
+        for line in [
+            "SIP/2.0 99 x",
+            "SIP/2.0 700 x",
+            "SIP/2.0 2000 x",
+            "SIP/2.0  200 x",
+            "SIP/2.0",
+        ] {
+            let text = with("").replacen("OPTIONS sip:edge.test SIP/2.0", line, 1);
+            assert_eq!(refusal(&text).0, Reason::StartLineMalformed, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_index_keeps_nothing_of_the_message_before() {
+        let mut index = Index::new();
+        let first = with("Subject: x\r\nMax-Forwards: 3\r\nY: y\r\nY: y\r\n");
+        assert_eq!(
+            index.scan(first.as_bytes()).unwrap().max_forwards(),
+            Some(3)
+        );
+        let second = with("");
+        let message = index.scan(second.as_bytes()).unwrap();
+        assert_eq!(message.max_forwards(), None);
+        assert!(message.header(HeaderName::Subject).is_none());
+        assert_eq!(message.fields().count(), 5);
+    }
+
+    #[test]
+    fn the_largest_message_is_read_and_one_octet_more_is_not() {
+        let mut index = Index::new();
+        let mut text = with("").into_bytes();
+        text.resize(DATAGRAM_BYTES_MAX, b'x');
+        assert!(index.scan(&text).is_ok());
+        text.push(b'x');
+        let rejected = index.scan(&text).unwrap_err();
+        assert_eq!(rejected.error.reason, Reason::MessageTooLong);
+        assert!(rejected.answerable.is_some());
+        let most = with(&"Y: y\r\n".repeat(HEADERS_MAX - 5));
+        assert_eq!(
+            index.scan(most.as_bytes()).unwrap().fields().count(),
+            HEADERS_MAX
+        );
+    }
 }

@@ -57,7 +57,7 @@ pub(super) fn parse(bytes: &[u8], end: usize) -> (Option<StartLine>, Result<(), 
         ..StartLine::NONE
     };
     let uri_start = cursor.at;
-    let uri_end = memchr::memchr(b' ', &line[uri_start..]).map_or(end, |space| uri_start + space);
+    let uri_end = uri_start + class::find_byte(&line[uri_start..], b' ');
     let version = line.get(uri_end + 1..).unwrap_or_default();
     if uri_end > uri_start && is_version(version) {
         start.uri = Span::new(uri_start, uri_end);
@@ -105,7 +105,7 @@ fn is_other_version(text: &[u8]) -> bool {
 
 fn status_line(line: &[u8]) -> Result<StartLine, ParseError> {
     let error = |reason, offset| Err(ParseError::new(reason, offset));
-    let version_end = memchr::memchr(b' ', line).unwrap_or(line.len());
+    let version_end = class::find_byte(line, b' ');
     let version = &line[..version_end];
     if !is_version(version) {
         let other = is_other_version(version);

@@ -49,19 +49,20 @@ impl Index {
         if buffer.is_empty() || buffer == b"\r" {
             return Framing::Partial { missing: 1 };
         }
-        let from = (*searched).min(buffer.len());
-        let head_ends = memchr::memmem::find(&buffer[from..], b"\r\n\r\n").is_some();
-        if !head_ends && buffer.len() < DATAGRAM_BYTES_MAX {
+        let window = &buffer[..buffer.len().min(DATAGRAM_BYTES_MAX)];
+        let from = (*searched).min(window.len());
+        let head_ends = memchr::memmem::find(&window[from..], b"\r\n\r\n").is_some();
+        if !head_ends && window.len() < DATAGRAM_BYTES_MAX {
             // The last three octets may be the start of the end.
-            *searched = buffer.len().saturating_sub(3);
+            *searched = window.len().saturating_sub(3);
             return Framing::Partial { missing: 1 };
         }
-        self.frame(buffer)
+        self.frame(window, !head_ends)
     }
 
     /// Reads a message whose head is in `buffer` whole, or which is too long.
-    fn frame<'a>(&'a mut self, buffer: &'a [u8]) -> Framing<'a> {
-        let mut head = self.scan_head(buffer);
+    fn frame<'a>(&'a mut self, buffer: &'a [u8], too_long: bool) -> Framing<'a> {
+        let mut head = self.scan_head(buffer, too_long);
         let length = match head.content_length {
             Some(body) => head.end + body,
             None => {
@@ -101,6 +102,168 @@ impl Index {
                 rejected,
                 length: Some(length),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Method;
+    use super::*;
+
+    const OPTIONS: &str = "OPTIONS sip:edge.test SIP/2.0\r\n\
+        Via: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK1\r\n\
+        From: <sip:a@edge.test>;tag=f\r\n\
+        To: <sip:b@edge.test>\r\n\
+        Call-ID: c1\r\n\
+        CSeq: 7 OPTIONS\r\n";
+
+    fn message(lines: &str, body: &str) -> String {
+        format!("{OPTIONS}{lines}\r\n{body}")
+    }
+
+    /// What one reader of a stream sees, as text.
+    #[derive(Default)]
+    struct Reader {
+        buffer: Vec<u8>,
+        searched: usize,
+        seen: Vec<String>,
+        ended: bool,
+    }
+
+    impl Reader {
+        fn receive(&mut self, bytes: &[u8]) {
+            self.buffer.extend_from_slice(bytes);
+            let mut index = Index::new();
+            while !self.ended && !self.buffer.is_empty() {
+                let taken = match index.scan_stream(&self.buffer, &mut self.searched) {
+                    Framing::Partial { missing } => {
+                        assert!(missing > 0);
+                        return;
+                    }
+                    Framing::LineEnds { length } => length,
+                    Framing::Complete { message, length } => {
+                        assert_eq!(message.bytes().len(), length);
+                        self.seen.push(format!("{}", message.body().escape_ascii()));
+                        length
+                    }
+                    Framing::Rejected { rejected, length } => {
+                        let answered = if rejected.answerable.is_some() {
+                            "!"
+                        } else {
+                            ""
+                        };
+                        self.seen
+                            .push(format!("{}{answered}", rejected.error.reason.name()));
+                        self.ended = length.is_none();
+                        length.unwrap_or(self.buffer.len())
+                    }
+                };
+                self.buffer.drain(..taken);
+                self.searched = 0;
+            }
+        }
+    }
+
+    fn read(parts: &[&[u8]]) -> (Vec<String>, bool) {
+        let mut reader = Reader::default();
+        for part in parts {
+            reader.receive(part);
+        }
+        (reader.seen, reader.ended)
+    }
+
+    #[test]
+    fn a_stream_reads_the_same_wherever_it_is_split() {
+        let stream = "\r\n\r\n".to_owned()
+            + &message("Content-Length: 5\r\n", "a\r\n\r\n")
+            + &message("l\t: 0\r\n", "")
+            + "\r\n"
+            + &message("Content-Length:\r\n 0003\r\n", "end");
+        let bytes = stream.as_bytes();
+        let whole = read(&[bytes]);
+        let expected = ["a\\r\\n\\r\\n", "", "end"].map(str::to_owned).to_vec();
+        assert_eq!(whole, (expected, false));
+        for at in 0..=bytes.len() {
+            assert_eq!(read(&[&bytes[..at], &bytes[at..]]), whole, "split at {at}");
+        }
+        let octets: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(read(&octets), whole);
+    }
+
+    #[test]
+    fn doubtful_framing_ends_the_connection_and_the_rest_is_never_read() {
+        let next = message("Content-Length: 0\r\n", "");
+        for (lines, reason) in [
+            ("", "content_length_missing!"),
+            (
+                "Content-Length: 4294967296\r\n",
+                "content_length_too_large!",
+            ),
+            ("Content-Length: 65507\r\n", "content_length_too_large!"),
+            ("Content-Length: -999\r\n", "content_length_malformed!"),
+            ("Content-Length: 0, 0\r\n", "content_length_malformed!"),
+            ("Content-Length: 0\r\nl: 3\r\n", "content_length_repeated!"),
+            ("Content-Length: 0\u{0}\r\n", "nul!"),
+            ("Content-Length: 0\r\nX: a\nb\r\n", "bare_lf!"),
+            ("Content-Length: 0\r\nno colon\r\n", "header_syntax!"),
+        ] {
+            let stream = message(lines, "") + &next;
+            let expected = (vec![reason.to_owned()], true);
+            assert_eq!(read(&[stream.as_bytes()]), expected, "{lines:?}");
+            let octets: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+            assert_eq!(read(&octets), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_message_whose_end_is_known_does_not_end_the_connection() {
+        let wrong = message("Content-Length: 2\r\nMax-Forwards: x\r\n", "ab");
+        let stream = wrong + &message("Content-Length: 2\r\n", "cd");
+        let seen = ["max_forwards_malformed!", "cd"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(read(&[stream.as_bytes()]), (seen, false));
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused_at_the_bound() {
+        let mut reader = Reader::default();
+        reader.receive(OPTIONS.as_bytes());
+        let line = format!("X: {}\r\n", "y".repeat(1000));
+        for _ in 0..64 {
+            reader.receive(line.as_bytes());
+        }
+        assert!(!reader.ended);
+        reader.receive(line.as_bytes());
+        reader.receive(line.as_bytes());
+        assert!(reader.ended);
+        assert_eq!(reader.seen, ["message_too_long!"]);
+    }
+
+    #[test]
+    fn more_in_the_buffer_than_one_message_may_have_is_no_harm() {
+        let one = message("Content-Length: 40000\r\n", &"x".repeat(40_000));
+        let (seen, ended) = read(&[(one.clone() + &one + &one).as_bytes()]);
+        assert_eq!((seen.len(), ended), (3, false));
+        let largest = DATAGRAM_BYTES_MAX - message("Content-Length: 65300\r\n", "").len();
+        let lines = format!("Content-Length: {largest}\r\n");
+        let stream = message(&lines, &"x".repeat(largest)) + &message("l: 0\r\n", "");
+        let (seen, ended) = read(&[stream.as_bytes()]);
+        assert_eq!((seen.len(), ended), (2, false));
+    }
+
+    #[test]
+    fn what_is_missing_is_known_once_the_head_is_there() {
+        let text = message("Content-Length: 10\r\n", "abc");
+        let mut index = Index::new();
+        let mut searched = 0;
+        let framing = index.scan_stream(text.as_bytes(), &mut searched);
+        assert!(matches!(framing, Framing::Partial { missing: 7 }));
+        let whole = text.clone() + "defghij";
+        match index.scan_stream(whole.as_bytes(), &mut searched) {
+            Framing::Complete { message, .. } => assert_eq!(message.method(), Method::Options),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -214,19 +214,7 @@ fn tel(mut cursor: Cursor<'_>) -> Result<Uri<'_>, ParseError> {
 fn sip(mut cursor: Cursor<'_>, scheme: Scheme) -> Result<Uri<'_>, ParseError> {
     let text = cursor.bytes;
     let mut uri = Uri::empty(scheme);
-    if memchr::memchr(b'@', &text[cursor.at..]).is_some() {
-        let user = skip_escaped(&mut cursor, class::USER)?;
-        if user.is_empty() {
-            return cursor.error(Reason::UriMalformed);
-        }
-        uri.user = Some(user.of(text));
-        if cursor.take(b':') {
-            uri.password = Some(skip_escaped(&mut cursor, class::PASSWORD)?.of(text));
-        }
-        if !cursor.take(b'@') {
-            return cursor.error(Reason::UriMalformed);
-        }
-    }
+    userinfo(&mut cursor, &mut uri)?;
     let Some(host) = cursor.host() else {
         return cursor.error(Reason::UriMalformed);
     };
@@ -249,9 +237,30 @@ fn sip(mut cursor: Cursor<'_>, scheme: Scheme) -> Result<Uri<'_>, ParseError> {
     Ok(uri)
 }
 
+/// `[ userinfo ]`: without an `@` behind it there is none, and the cursor stays.
+#[inline]
+fn userinfo<'a>(cursor: &mut Cursor<'a>, uri: &mut Uri<'a>) -> Result<(), ParseError> {
+    let start = cursor.at;
+    let user = skip_escaped(cursor, class::USER)?;
+    let mut password = None;
+    if cursor.take(b':') {
+        password = Some(skip_escaped(cursor, class::PASSWORD)?.of(cursor.bytes));
+    }
+    if !cursor.take(b'@') {
+        cursor.at = start;
+        return Ok(());
+    }
+    if user.is_empty() {
+        return Err(ParseError::new(Reason::UriMalformed, start));
+    }
+    uri.user = Some(user.of(cursor.bytes));
+    uri.password = password;
+    Ok(())
+}
+
 /// Skips octets of `class` and escapes.
 #[inline]
-fn skip_escaped(cursor: &mut Cursor<'_>, class: u8) -> Result<Span, ParseError> {
+fn skip_escaped(cursor: &mut Cursor<'_>, class: u16) -> Result<Span, ParseError> {
     let start = cursor.at;
     loop {
         cursor.skip_class(class);
@@ -299,23 +308,28 @@ fn uri_params(cursor: &mut Cursor<'_>) -> Result<Span, ParseError> {
 /// The bit of a parameter that the edge reads, so that it may stand once; 0 for others.
 #[inline]
 fn read_param(name: &[u8]) -> u8 {
-    let (known, bit): (&[u8], u8) = match name.len() {
-        2 => match name[0] | 0x20 {
-            b'l' => (b"lr", 1),
-            b'o' => (b"ob", 1 << 1),
-            _ => (b"gr", 1 << 2),
-        },
-        3 => (b"ttl", 1 << 3),
-        4 => (b"user", 1 << 4),
-        5 => (b"maddr", 1 << 5),
-        6 => (b"method", 1 << 6),
-        9 => (b"transport", 1 << 7),
-        _ => return 0,
-    };
-    if name.eq_ignore_ascii_case(known) {
-        bit
-    } else {
-        0
+    match name {
+        b"lr" => LR,
+        b"transport" => TRANSPORT,
+        _ => read_rare_param(name),
+    }
+}
+
+const LR: u8 = 1;
+const TRANSPORT: u8 = 1 << 1;
+
+fn read_rare_param(name: &[u8]) -> u8 {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        2 if is("lr") => LR,
+        2 if is("ob") => 1 << 2,
+        2 if is("gr") => 1 << 3,
+        3 if is("ttl") => 1 << 4,
+        4 if is("user") => 1 << 5,
+        5 if is("maddr") => 1 << 6,
+        6 if is("method") => 1 << 7,
+        9 if is("transport") => TRANSPORT,
+        _ => 0,
     }
 }
 
@@ -333,4 +347,168 @@ fn uri_headers(cursor: &mut Cursor<'_>) -> Result<Span, ParseError> {
         }
     }
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+    use super::*;
+
+    fn parse(text: &str) -> Uri<'_> {
+        Uri::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error:?}"))
+    }
+
+    fn bytes(text: &str) -> &[u8] {
+        text.as_bytes()
+    }
+
+    #[test]
+    fn all_parts_of_a_sip_uri_are_read() {
+        let uri = parse("SIPS:al;ice%20?x=/:p&w@[2001:db8::1]:5061;lr;a=b?subject=x&y=");
+        assert_eq!(uri.scheme, Scheme::Sips);
+        assert_eq!(uri.user, Some(bytes("al;ice%20?x=/")));
+        assert_eq!(uri.password, Some(bytes("p&w")));
+        assert_eq!((uri.host, uri.port), (bytes("[2001:db8::1]"), Some(5061)));
+        assert_eq!(uri.params.find("LR"), Some(None));
+        assert_eq!(uri.params.value("a"), Some(bytes("b")));
+        assert_eq!(uri.headers, bytes("subject=x&y="));
+        assert_eq!(uri.host_addr(), Some("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_may_be_absent_is_absent() {
+        let uri = parse("sip:edge.test");
+        assert_eq!((uri.user, uri.password, uri.port), (None, None, None));
+        assert_eq!((uri.host, uri.host_addr()), (bytes("edge.test"), None));
+        assert!(uri.params.as_bytes().is_empty() && uri.headers.is_empty());
+        assert_eq!(parse("sip:u:@h").password, Some(bytes("")));
+        assert_eq!(parse("sip:192.0.2.1:5060;transport=udp").port, Some(5060));
+        assert_eq!(
+            parse("sip:192.0.2.1").host_addr(),
+            Some("192.0.2.1".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn tel_and_unknown_schemes_are_told_apart() {
+        let uri = parse("tel:+1-555(0100);phone-context=x.test");
+        assert_eq!(uri.scheme, Scheme::Tel);
+        assert_eq!(
+            (uri.user, uri.host),
+            (Some(bytes("+1-555(0100)")), bytes(""))
+        );
+        assert_eq!(uri.params.value("phone-context"), Some(bytes("x.test")));
+        for other in [
+            "urn:service:sos",
+            "soap.beep://192.0.2.1:3002",
+            "nobody:opaque",
+            "http://a/b?c",
+        ] {
+            assert_eq!(parse(other).scheme, Scheme::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn broken_uris_are_refused() {
+        for (text, reason) in [
+            ("", Reason::UriMalformed),
+            ("sip", Reason::UriMalformed),
+            ("sip:", Reason::UriMalformed),
+            (":a", Reason::UriMalformed),
+            ("1sip:a", Reason::UriMalformed),
+            ("sip:@h", Reason::UriMalformed),
+            ("sip:a@", Reason::UriMalformed),
+            ("sip:a@b@c", Reason::UriMalformed),
+            ("sip:a b@c", Reason::UriMalformed),
+            ("sip:a\"@c", Reason::UriMalformed),
+            ("sip:a@b:", Reason::UriMalformed),
+            ("sip:a@b:x", Reason::UriMalformed),
+            ("sip:a@b:70000", Reason::UriMalformed),
+            ("sip:a@b..c", Reason::UriMalformed),
+            ("sip:a@[::1", Reason::UriMalformed),
+            ("sip:a@[1.2.3.4]", Reason::UriMalformed),
+            ("sip:a@b;", Reason::UriMalformed),
+            ("sip:a@b;=x", Reason::UriMalformed),
+            ("sip:a@b;x=", Reason::UriMalformed),
+            ("sip:a@b;x=\"y\"", Reason::UriMalformed),
+            ("sip:a@b?", Reason::UriMalformed),
+            ("sip:a@b?x", Reason::UriMalformed),
+            ("sip:a@b?=x", Reason::UriMalformed),
+            ("sip:a@b c", Reason::UriMalformed),
+            ("sip:a@b>", Reason::UriMalformed),
+            ("sip:%@b", Reason::UriEscapeMalformed),
+            ("sip:%4@b", Reason::UriEscapeMalformed),
+            ("sip:%4g@b", Reason::UriEscapeMalformed),
+            ("sip:a@b;x=%", Reason::UriEscapeMalformed),
+            ("sip:a@b;lr;LR", Reason::ParameterRepeated),
+            (
+                "sip:a@b;transport=udp;transport=tcp",
+                Reason::ParameterRepeated,
+            ),
+            ("tel:", Reason::UriMalformed),
+            ("tel:+", Reason::UriMalformed),
+            ("tel:1@2", Reason::UriMalformed),
+            ("urn:", Reason::UriMalformed),
+            ("urn:<x>", Reason::UriMalformed),
+        ] {
+            let error = Uri::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error.reason, reason, "{text}");
+        }
+        let many = format!("sip:a@b{}", ";p".repeat(PARAMS_MAX + 1));
+        assert_eq!(
+            Uri::parse(many.as_bytes()).unwrap_err().reason,
+            Reason::ParametersTooMany
+        );
+    }
+
+    fn written(write: impl FnOnce(&mut Writer<'_>) -> bool) -> Option<String> {
+        let mut buffer = [0u8; 64];
+        let mut out = Writer::new(&mut buffer);
+        write(&mut out).then(|| String::from_utf8(out.written().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn users_are_written_un_escaped_once() {
+        for (text, user) in [
+            ("sip:a%6Cice@h", Some("alice")),
+            ("sip:%2541@h", Some("%41")),
+            ("sip:sips%3Auser%40x@h", Some("sips:user@x")),
+            ("sip:a%00b@h", None),
+            ("sip:a%0d%0Ab@h", None),
+            ("sip:a%7f@h", None),
+            ("sip:h", Some("")),
+        ] {
+            let uri = parse(text);
+            assert_eq!(
+                written(|out| uri.write_user(out)).as_deref(),
+                user,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_without_separators_and_parameters() {
+        for (text, number) in [
+            ("sip:+1-555.0100@h", Some("+15550100")),
+            ("sip:%2B15550100;ext=5@h;user=phone", Some("+15550100")),
+            ("tel:+1(555)0100;ext=5", Some("+15550100")),
+            ("sip:*21%23@h", Some("*21#")),
+            ("sip:100@h", Some("100")),
+            ("sip:alice@h", None),
+            ("sip:1a@h", None),
+            ("sip:1+2@h", None),
+            ("sip:++1@h", None),
+            ("sip:+@h", None),
+            ("sip:h", None),
+        ] {
+            let uri = parse(text);
+            assert_eq!(
+                written(|out| uri.write_number(out)).as_deref(),
+                number,
+                "{text}"
+            );
+        }
+    }
 }

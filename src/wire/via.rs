@@ -178,10 +178,10 @@ fn via_params(cursor: &mut Cursor<'_>, via: &mut ViaSpans) -> Result<(), ParseEr
         let bytes = cursor.bytes;
         let name = name.of(bytes);
         let slot = match name.len() {
-            5 if name.eq_ignore_ascii_case(b"maddr") => &mut maddr,
-            6 if name.eq_ignore_ascii_case(b"branch") => &mut branch,
-            8 if name.eq_ignore_ascii_case(b"received") => &mut via.received,
-            5 if name.eq_ignore_ascii_case(b"rport") => {
+            5 if class::is_name(name, b"maddr") => &mut maddr,
+            6 if class::is_name(name, b"branch") => &mut branch,
+            8 if class::is_name(name, b"received") => &mut via.received,
+            5 if class::is_name(name, b"rport") => {
                 if via.rport.is_some() {
                     return Err(Reason::ParameterRepeated);
                 }
@@ -245,5 +245,77 @@ impl<'a> Iterator for Vias<'a> {
         };
         self.values.finish(self.message, cursor.at, parsed.is_ok());
         Some(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Via<'_>, Reason> {
+        let mut cursor = Cursor::new(text.as_bytes(), 0, text.len());
+        let (via, result) = parse_via(&mut cursor);
+        result.map_err(|error| error.reason)?;
+        Ok(via.unwrap().view(text.as_bytes()))
+    }
+
+    #[test]
+    fn all_parts_are_read_and_white_space_does_not_matter() {
+        let tidy = "SIP/2.0/TLS [2001:db8::1]:5061;branch=z9hG4bKx;rport=77;received=192.0.2.9;x";
+        let loose = "SIP /\t2.0\r\n / tls \r\n [2001:db8::1] : 5061 ; branch = z9hG4bKx\r\n ;\
+            RPORT = 77; Received=192.0.2.9 ; x";
+        for text in [tidy, loose] {
+            let via = parse(text).unwrap();
+            assert_eq!(via.transport, Transport::Tls);
+            assert_eq!((via.host, via.port), (&b"[2001:db8::1]"[..], Some(5061)));
+            assert_eq!((via.branch, via.rport), (&b"z9hG4bKx"[..], Some(Some(77))));
+            assert_eq!(via.received, Some(&b"192.0.2.9"[..]));
+            assert_eq!(via.params.count(), 4);
+            assert_eq!((via.start, usize::from(via.end)), (0, text.len()));
+        }
+    }
+
+    #[test]
+    fn what_may_be_absent_is_absent() {
+        let via = parse("SIP/2.0/UDP host.test ,").unwrap();
+        assert_eq!(
+            (via.port, via.branch, via.rport, via.received),
+            (None, &b""[..], None, None)
+        );
+        assert!(via.params.as_bytes().is_empty());
+        assert_eq!(via.end, 21);
+        assert_eq!(parse("SIP/2.0/UDP a;rport").unwrap().rport, Some(None));
+        assert_eq!(parse("SIP/2.0/SCTP a").unwrap().transport, Transport::Other);
+        assert_eq!(parse("SIP/2.0/wss a").unwrap().transport, Transport::Wss);
+    }
+
+    #[test]
+    fn broken_values_are_refused() {
+        for (text, reason) in [
+            ("", Reason::ViaMalformed),
+            ("SIP/2.0 a", Reason::ViaMalformed),
+            ("SIP/2.0/UDPa", Reason::ViaMalformed),
+            ("SIP/2.0/UDP a:0", Reason::ViaMalformed),
+            ("SIP/2.0/UDP a:65536", Reason::ViaMalformed),
+            ("SIP/2.0/UDP a:5060x", Reason::ViaMalformed),
+            ("SIP/2.0/UDP [::1;branch=x", Reason::ViaMalformed),
+            ("SIP/2.0/UDP a;rport=", Reason::ParameterMalformed),
+            ("SIP/2.0/UDP a;rport=x", Reason::ViaMalformed),
+            ("SIP/2.0/UDP a;branch", Reason::ViaMalformed),
+            ("SIP/2.0/UDP a;branch=b;Branch=c", Reason::ParameterRepeated),
+            ("SIP/2.0/UDP a;rport;rport", Reason::ParameterRepeated),
+            (
+                "SIP/2.0/UDP a;received=b;received=b",
+                Reason::ParameterRepeated,
+            ),
+            ("SIP/2.0/UDP a;maddr=b;maddr=b", Reason::ParameterRepeated),
+            ("SIP/2.0/UDP a;x=\"", Reason::ParameterMalformed),
+            ("SIP/2.0/UDP a;", Reason::ParameterMalformed),
+            ("SIP/2.0/UDP a b", Reason::ViaMalformed),
+        ] {
+            assert_eq!(parse(text).err(), Some(reason), "{text}");
+        }
     }
 }

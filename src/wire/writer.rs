@@ -86,3 +86,35 @@ impl<'b> Writer<'b> {
         (!self.overflow).then_some(self.length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_is_written_and_what_does_not_is_remembered() {
+        let mut buffer = [0u8; 8];
+        let mut out = Writer::new(&mut buffer);
+        assert!(out.is_empty());
+        out.put(b"ab");
+        out.put_decimal(0);
+        out.put_hex(&[0x0f, 0xa0]);
+        assert_eq!((out.written(), out.len()), (&b"ab00fa0"[..], 7));
+        out.put(b"xy");
+        assert!(out.has_overflowed());
+        assert_eq!(out.written(), b"ab00fa0");
+        assert_eq!(out.finish(), None);
+        let mut out = Writer::new(&mut buffer);
+        out.put(b"12345678");
+        assert_eq!(out.finish(), Some(8));
+    }
+
+    #[test]
+    fn decimals_are_written_whole() {
+        let mut buffer = [0u8; 40];
+        let mut out = Writer::new(&mut buffer);
+        out.put_decimal(u64::MAX);
+        out.put_decimal(10);
+        assert_eq!(out.written(), b"1844674407370955161510");
+    }
+}

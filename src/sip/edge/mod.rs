@@ -23,7 +23,7 @@ use super::transaction::Transactions;
 use super::turn::Turn;
 use super::{
     Action, Arrival, Buffers, Command, Counter, Counters, Flow, Keys, Now, Outbox, Random,
-    Settings, ShardId, ShardMessage, Time, Wheel,
+    Settings, ShardId, ShardMessage, Time, Usage, Wheel,
 };
 use crate::limits::{self, Capacity};
 use crate::tenant::Tables;
@@ -232,6 +232,20 @@ impl Edge {
     /// What happened so far.
     pub fn counters(&self) -> &Counters {
         &self.core.counters
+    }
+
+    /// Entries of tables in use.
+    pub fn usage(&self) -> Usage {
+        let parts = &self.core.parts;
+        let (servers, clients, absorbers) = parts.transactions.sizes();
+        Usage {
+            bindings: parts.registrar.len(),
+            server_transactions: servers,
+            client_transactions: clients,
+            requests: parts.proxy.len(),
+            absorbers,
+            message_bytes: self.core.buffers.bytes_used(),
+        }
     }
 
     /// Live server transactions, live client transactions, absorbers, proxied requests.

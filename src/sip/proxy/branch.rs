@@ -27,20 +27,42 @@ pub(super) struct Start<'s> {
     pub(super) patience_ms: Option<u64>,
 }
 
+/// Why a branch could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// A table is full.
+    Full,
+    /// The request, with what is put into it, is larger than a datagram, or needs too many edits.
+    TooLarge,
+    /// There is no way to go.
+    Nowhere,
+}
+
+impl Unsent {
+    /// What the caller is told when no branch could be made.
+    pub(super) const fn refusal(self) -> (u16, Counter) {
+        match self {
+            Self::Full => (503, Counter::RefusedOverload),
+            Self::TooLarge => (513, Counter::RefusedTooLarge),
+            Self::Nowhere => (500, Counter::RefusedRoute),
+        }
+    }
+}
+
 impl Proxy {
     /// Starts branches to the contacts encoded in the first `length` octets of the scratch: those
-    /// of the highest q that were not tried, or the next flow of one instance (`group`). Returns
-    /// how many were started.
+    /// of the highest q that were not tried, or the next flow of one instance (`group`). Says why
+    /// when none was started.
     pub(super) fn start_contacts(
         &mut self,
         reach: &mut Reach<'_, '_>,
         errand: Errand<'_, '_>,
         length: usize,
         group: Option<u16>,
-    ) -> usize {
+    ) -> Result<(), Unsent> {
         let key = errand.key;
         let set = std::mem::take(&mut self.set);
-        let mut started = 0;
+        let mut outcome = Err(Unsent::Nowhere);
         let mut q_milli = None;
         let many = TargetSet::new(&set[..length]).nth(1).is_some();
         for (index, target) in TargetSet::new(&set[..length])
@@ -54,17 +76,19 @@ impl Proxy {
                 continue;
             }
             self.mark_tried(key, index);
-            if self.start_contact(reach, errand, &target, many) {
-                started += 1;
-            } else {
-                reach.turn.counters.add(Counter::ForksCut);
+            match self.start_contact(reach, errand, &target, many) {
+                Ok(()) => outcome = Ok(()),
+                Err(unsent) => {
+                    reach.turn.counters.add(Counter::ForksCut);
+                    outcome = outcome.or(Err(unsent));
+                }
             }
-            if group.is_some() && started > 0 {
+            if group.is_some() && outcome.is_ok() {
                 break;
             }
         }
         self.set = set;
-        started
+        outcome
     }
 
     /// True when the contact was not tried and, of its instance, no flow is in use. A contact whose
@@ -101,13 +125,13 @@ impl Proxy {
         errand: Errand<'_, '_>,
         target: &Target<'_>,
         many: bool,
-    ) -> bool {
+    ) -> Result<(), Unsent> {
         let Errand { key, message, goal } = errand;
         let source = self.contexts.get(key).map(|it| it.source);
         let mut renamed = [0u8; 1024];
         let request_uri = if goal.keep_number {
             let Some(uri) = with_user(target.contact, goal.number.as_bytes(), &mut renamed) else {
-                return false;
+                return Err(Unsent::TooLarge);
             };
             uri
         } else {
@@ -132,20 +156,16 @@ impl Proxy {
         self.start_branch(reach, key, message, &start)
     }
 
-    /// Makes one branch. False when it can not be: a table is full, or the request does not fit.
+    /// Makes one branch.
     pub(super) fn start_branch(
         &mut self,
         reach: &mut Reach<'_, '_>,
         key: Key,
         message: Message<'_>,
         start: &Start<'_>,
-    ) -> bool {
-        let Some(context) = self.contexts.get(key) else {
-            return false;
-        };
-        let Some(client) = reach.transactions.next_client() else {
-            return false;
-        };
+    ) -> Result<(), Unsent> {
+        let context = self.contexts.get(key).ok_or(Unsent::Nowhere)?;
+        let client = reach.transactions.next_client().ok_or(Unsent::Full)?;
         let token = RouteToken {
             shard: reach.turn.shard,
             call: context.call.map(|call| (reach.turn.keys.boot, call)),
@@ -188,10 +208,8 @@ impl Proxy {
         message: Message<'_>,
         start: &Start<'_>,
         hop: &Hop<'_>,
-    ) -> bool {
-        let Some(context) = self.contexts.get_mut(key) else {
-            return false;
-        };
+    ) -> Result<(), Unsent> {
+        let context = self.contexts.get_mut(key).ok_or(Unsent::Nowhere)?;
         let Self {
             lines,
             request,
@@ -200,12 +218,10 @@ impl Proxy {
         } = self;
         let turn = &mut *reach.turn;
         if usize::from(context.made) == BRANCHES_MAX || branches.next_key().is_none() {
-            return false;
+            return Err(Unsent::Full);
         }
         let written = forward::write_request(turn, message, context.arrival, hop, lines, request);
-        let Some(length) = written else {
-            return false;
-        };
+        let length = written.ok_or(Unsent::TooLarge)?;
         let (number, kind) = (context.made, context.kind);
         let octets = &request[..length];
         let started = reach.transactions.start_client(
@@ -217,9 +233,7 @@ impl Proxy {
             key,
             number,
         );
-        let Some(client) = started else {
-            return false;
-        };
+        let client = started.ok_or(Unsent::Full)?;
         turn.counters.add(Counter::Branches);
         let ring_ms = u64::from(turn.settings.timer_c_s) * 1000;
         let deadline = match (start.patience_ms, kind) {
@@ -244,7 +258,7 @@ impl Proxy {
             context.branches = Some(branch);
             context.made += 1;
         }
-        true
+        Ok(())
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Call {
     timer: Option<TimerId>,
 }
 
-const _: () = assert!(std::mem::size_of::<Call>() <= 160);
+const _: () = assert!(size_of::<Call>() <= 160);
 
 /// What asking for permits came to.
 enum Permit {

@@ -117,8 +117,9 @@ impl Proxy {
             target: 0,
             patience_ms: None,
         };
-        if !self.send_branch(reach, key, message, &start, &hop) {
-            return self.refuse(reach, key, message, 503, Some(Counter::RefusedOverload));
+        if let Err(unsent) = self.send_branch(reach, key, message, &start, &hop) {
+            let (status, counter) = unsent.refusal();
+            return self.refuse(reach, key, message, status, Some(counter));
         }
         self.arm(reach, key);
         Disposition::Forwarded

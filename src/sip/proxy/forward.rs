@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::identity::{self, Asserted};
 use super::route;
+use crate::limits::HEADER_FIELD_BYTES_MAX;
 use crate::sip::token::{Branch, RouteToken};
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, Listener, ListenerId, Settings, auth};
@@ -60,9 +61,9 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Lines put in: Via, two Record-Routes, Path, P-Called-Party-ID with the largest URI that
-    /// fits, P-Asserted-Identity.
-    const HEAD_BYTES: usize = 16_384;
+    /// Lines put in: P-Called-Party-ID with the largest Request-URI there can be, and beside it
+    /// Via, two Record-Routes, Path and P-Asserted-Identity.
+    const HEAD_BYTES: usize = HEADER_FIELD_BYTES_MAX + 8192;
     /// A top Via with parameters that must be rewritten.
     const VIA_BYTES: usize = 1024;
 

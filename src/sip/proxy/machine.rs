@@ -8,6 +8,7 @@ macro_rules! vocabulary {
 
         impl $name {
             #[cfg(test)]
+            #[allow(dead_code, reason = "what follows from a transition is not walked through")]
             const ALL: &'static [Self] = &[$(Self::$variant,)+];
         }
     };

@@ -12,7 +12,7 @@ use crate::sip::{
     Flow, Key, Settings, ShardId, ShardMessage, SourceAddr, Time, Timer, TimerKind, Wheel,
 };
 use crate::tenant::{Trunk, TrunkId};
-use crate::wire::{Message, Writer};
+use crate::wire::Writer;
 
 /// The number that a probe's client transaction has in place of a branch's.
 pub(super) const PROBE_NUMBER: u8 = u8::MAX;

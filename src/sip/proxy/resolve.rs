@@ -379,8 +379,9 @@ impl Proxy {
         if let Some(context) = self.contexts.get_mut(key) {
             context.state = State::Proceeding;
         }
-        if self.start_contacts(reach, errand, length, None) == 0 {
-            return self.refuse(reach, key, message, 503, Some(Counter::RefusedOverload));
+        if let Err(unsent) = self.start_contacts(reach, errand, length, None) {
+            let (status, counter) = unsent.refusal();
+            return self.refuse(reach, key, message, status, Some(counter));
         }
         self.arm(reach, key);
         Disposition::Forwarded
@@ -423,8 +424,9 @@ impl Proxy {
             };
             context.state = State::Proceeding;
         }
-        if !self.try_trunk(reach, errand) {
-            return self.refuse(reach, key, message, 503, Some(Counter::RefusedOverload));
+        if let Err(unsent) = self.try_trunk(reach, errand) {
+            let (status, counter) = unsent.refusal();
+            return self.refuse(reach, key, message, status, Some(counter));
         }
         self.arm(reach, key);
         Disposition::Forwarded

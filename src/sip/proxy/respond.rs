@@ -80,19 +80,22 @@ impl Proxy {
         else {
             return Disposition::Absorbed;
         };
-        match branch.phase {
-            Phase::Trying | Phase::Silent => branch.phase = Phase::Proceeding,
-            Phase::Proceeding => {}
+        let first = match branch.phase {
+            Phase::Trying | Phase::Silent => true,
+            Phase::Proceeding => false,
             Phase::GivenUp | Phase::Expired | Phase::Finished => return Disposition::Absorbed,
-        }
-        // RFC 3261 §16.7 item 2: Timer C begins again with every provisional response but 100.
-        branch.deadline = match context.kind {
-            Kind::Invite => {
-                let ring_ms = u64::from(reach.turn.settings.timer_c_s) * 1000;
-                reach.turn.now.time.plus_ms(ring_ms)
-            }
-            Kind::NonInvite => NEVER,
         };
+        branch.phase = Phase::Proceeding;
+        // RFC 3261 §16.7 item 2: Timer C begins again with every provisional response but 100.
+        if first || status > 100 {
+            branch.deadline = match context.kind {
+                Kind::Invite => {
+                    let ring_ms = u64::from(reach.turn.settings.timer_c_s) * 1000;
+                    reach.turn.now.time.plus_ms(ring_ms)
+                }
+                Kind::NonInvite => NEVER,
+            };
+        }
         let (server, trusted) = (context.server, branch.trunk);
         let (_, step) = machine::next(context.state, Event::Provisional);
         self.arm(reach, key);
@@ -434,16 +437,16 @@ impl Proxy {
         }
     }
 
-    /// Starts contacts that were not tried. Returns how many were started.
-    fn start_more(&mut self, reach: &mut Reach<'_, '_>, key: Key, group: Option<u16>) -> usize {
+    /// Starts contacts that were not tried. False when there is none.
+    fn start_more(&mut self, reach: &mut Reach<'_, '_>, key: Key, group: Option<u16>) -> bool {
         let Some(context) = self.contexts.get(key) else {
-            return 0;
+            return false;
         };
         let Plan::Contacts { set, .. } = context.plan else {
-            return 0;
+            return false;
         };
         let Some(goal) = context::goal_of(context, reach.turn.buffers) else {
-            return 0;
+            return false;
         };
         let octets = reach.turn.buffers.octets(set);
         let length = octets.len();
@@ -457,7 +460,7 @@ impl Proxy {
             proxy.start_contacts(reach, errand, length, group)
         });
         self.arm(reach, key);
-        started.unwrap_or(0)
+        started == Some(Ok(()))
     }
 
     /// Starts the trunk's next target. False when there is none.
@@ -477,7 +480,7 @@ impl Proxy {
             proxy.try_trunk(reach, errand)
         });
         self.arm(reach, key);
-        let started = started == Some(true);
+        let started = started == Some(Ok(()));
         if started {
             reach.turn.counters.add(Counter::TrunkFailovers);
         }
@@ -532,7 +535,7 @@ impl Proxy {
                 }
                 Next::Contacts => {
                     self.keep(reach, key, held.take());
-                    if self.start_more(reach, key, None) > 0 {
+                    if self.start_more(reach, key, None) {
                         return Disposition::Absorbed;
                     }
                     self.end_plan(reach, key);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::branch::Start;
+use super::branch::{Start, Unsent};
 use super::context::{Plan, Source};
 use super::identity::{self, Asserted};
 use super::{Errand, Proxy, Reach};
@@ -110,13 +110,18 @@ pub(super) fn listener_to(
 }
 
 impl Proxy {
-    /// Starts a branch to the next target of the context's trunk. False when there is none.
-    pub(super) fn try_trunk(&mut self, reach: &mut Reach<'_, '_>, errand: Errand<'_, '_>) -> bool {
+    /// Starts a branch to the next target of the context's trunk.
+    pub(super) fn try_trunk(
+        &mut self,
+        reach: &mut Reach<'_, '_>,
+        errand: Errand<'_, '_>,
+    ) -> Result<(), Unsent> {
         let tables = reach.turn.tables;
         let now = reach.turn.now.time;
-        loop {
+        let mut outcome = Err(Unsent::Nowhere);
+        while outcome.is_err() {
             let Some(context) = self.contexts.get_mut(errand.key) else {
-                return false;
+                break;
             };
             let Plan::Trunk {
                 trunk,
@@ -124,22 +129,21 @@ impl Proxy {
                 again,
             } = &mut context.plan
             else {
-                return false;
+                break;
             };
             *again = false;
             let Some(trunk) = tables.trunk(*trunk) else {
-                return false;
+                break;
             };
             let random = &mut *reach.turn.random;
             let Some(index) = self.health.choose(now, trunk, *tried, random) else {
-                return false;
+                break;
             };
             *tried |= 1 << index;
             let last = tried.count_ones() as usize >= trunk.targets.len().min(TRUNK_TARGETS_MAX);
-            if self.start_target(reach, errand, trunk, index, last) {
-                return true;
-            }
+            outcome = self.start_target(reach, errand, trunk, index, last);
         }
+        outcome
     }
 
     fn start_target(
@@ -149,13 +153,12 @@ impl Proxy {
         trunk: &Trunk,
         index: usize,
         last: bool,
-    ) -> bool {
+    ) -> Result<(), Unsent> {
         let Errand { key, message, goal } = errand;
         let target = &trunk.targets[index];
         let tables = reach.turn.tables;
-        let Some(listener) = listener_to(reach.turn.settings, trunk, target.address) else {
-            return false;
-        };
+        let listener = listener_to(reach.turn.settings, trunk, target.address);
+        let listener = listener.ok_or(Unsent::Nowhere)?;
         let mut buffer = [0u8; URI_BYTES];
         let host = if trunk.keep_host {
             own_host(message)
@@ -167,9 +170,7 @@ impl Proxy {
         identity::put_user(goal.number.as_bytes(), &mut out);
         out.put(b"@");
         out.put(host);
-        let Some(length) = out.finish() else {
-            return false;
-        };
+        let length = out.finish().ok_or(Unsent::TooLarge)?;
         let asserted = match self.contexts.get(key).map(|it| it.source) {
             Some(Source::Trunk { .. }) => Asserted::Kept,
             Some(Source::Domain {

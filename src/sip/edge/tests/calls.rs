@@ -561,3 +561,74 @@ fn a_transport_error_goes_up_as_500() {
     world.expect(CALLER, "SIP/2.0 500");
     world.expect_silence();
 }
+
+#[test]
+fn a_100_does_not_begin_timer_c_again() {
+    let mut world = world();
+    let (_, got) = invite_bob(&mut world, "t3");
+    for _ in 0..3 {
+        world.send(BOB, &respond(&got, "100 Trying", "", ""));
+        world.expect_silence();
+        world.pass_ms(50_000);
+    }
+    world.expect_silence();
+    world.pass_ms(31_000);
+    world.expect(BOB, "CANCEL");
+}
+
+#[test]
+fn what_can_not_be_forwarded_whole_is_513() {
+    let mut world = world();
+    // Larger than a datagram once our lines are in it.
+    let uri = "sip:bob@example.test";
+    let body = "x".repeat(65_100);
+    let large = request(CALLER, "INVITE", uri, "z1", "").replace(
+        "Content-Length: 0\r\n\r\n",
+        &format!("Content-Length: {}\r\n\r\n{body}", body.len()),
+    );
+    world.send(CALLER, &large);
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(CALLER, "SIP/2.0 513");
+    // More fields to remove than edits.
+    let claims = "P-Asserted-Identity: <sip:ceo@example.test>\r\n".repeat(100);
+    world.send(CALLER, &request(CALLER, "INVITE", uri, "z2", &claims));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(CALLER, "SIP/2.0 513");
+    world.expect_silence();
+    assert_eq!(world.count(Counter::RefusedTooLarge), 2);
+    assert_eq!(world.count(Counter::Branches), 0);
+    world.pass_ms(100_000);
+    world.discard();
+    world.expect_idle();
+}
+
+#[test]
+fn folded_and_compact_headers_are_forwarded_as_they_are() {
+    let mut world = world();
+    let invite = format!(
+        "INVITE sip:bob@example.test SIP/2.0\r\n\
+         v: SIP/2.0/UDP {CALLER};branch=z9hG4bKfold\r\n\
+         f: \"A, B\" <sip:caller@example.test>;tag=1\r\n\
+         t: <sip:bob@example.test>\r\n\
+         i: folded\r\n\
+         CSeq: 1 INVITE\r\n\
+         m: <sip:caller@{CALLER}>\r\n\
+         s: one\r\n two\r\n\
+         c: application/sdp\r\n\
+         l: 4\r\n\r\nv=0\n"
+    );
+    world.send(CALLER, &invite);
+    world.expect(CALLER, "SIP/2.0 100");
+    let got = world.expect(BOB, "INVITE sip:bob@10.0.0.1:5070 SIP/2.0\r\n");
+    let (head, body) = got.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "v=0\n");
+    let untouched = invite
+        .split_once("\r\n")
+        .unwrap()
+        .1
+        .split_once("\r\n\r\n")
+        .unwrap()
+        .0;
+    assert!(head.ends_with(untouched), "{head}");
+    assert!(head.contains("\r\nMax-Forwards: 70\r\n"));
+}

@@ -215,7 +215,7 @@ fn a_call_cancelled_while_its_limit_is_asked_gives_its_permit_back() {
 fn a_call_ends_at_its_longest_time_and_a_session_that_is_not_refreshed_before() {
     let mut world = World::with_settings(&provision(), 2, |settings| settings.call_s_max = 600);
     world.register(BOB, "bob", "<sip:bob@10.0.0.1>");
-    let mut answer = |world: &mut World, name: &str, extra: &str| {
+    let answer = |world: &mut World, name: &str, extra: &str| {
         let (_, last) = call(world, "bob", name);
         assert!(last.starts_with("SIP/2.0 100"), "{last}");
         let got = world.expect(BOB, "INVITE");
