@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use ringfence::limits::Capacity;
 use ringfence::sip::{
-    Command, ContactsFull, Keys, Listener, ListenerId, NodeId, Now, Random, Settings, Steering,
-    Strangers, Time, TokenKey, WallTime,
+    Command, ContactsFull, Kept, Keys, Listener, ListenerId, NodeId, Now, Random, Settings,
+    Steering, Strangers, Time, TokenKey, WallTime,
 };
 use ringfence::tenant::{self, Tables};
 use ringfence::wire::{DigestAlgorithm, Transport};
@@ -121,6 +121,8 @@ pub(crate) struct Plan {
     /// Length of the phase with faults, seconds.
     pub(crate) safety_s: u64,
     pub(crate) attackers: usize,
+    /// In 1000 seconds of the phase with faults: how often the process is killed.
+    pub(crate) kills: u64,
     pub(crate) capacity: Capacity,
 }
 
@@ -134,6 +136,7 @@ impl Plan {
             shards: 1 + random.below(4) as u8,
             safety_s: 40 + random.below(80),
             attackers: random.below(3) as usize,
+            kills: [0, 0, 0, 30][random.below(4) as usize],
             capacity: Capacity {
                 bindings: 64,
                 transactions: if small { 4 } else { 256 },
@@ -217,15 +220,19 @@ impl Scenario {
             };
             self.behave(trunk, manners);
         }
-        for second in 0..self.plan.safety_s {
+        for _ in 0..self.plan.safety_s {
             self.world.run_ms(1_000);
             self.world.judge_bindings();
-            self.mishap(second);
+            self.mishap();
         }
     }
 
     /// Something that happens to agents and clocks.
-    fn mishap(&mut self, _second: u64) {
+    fn mishap(&mut self) {
+        if self.world.random.below(1_000) < self.plan.kills {
+            let shards = 1 + self.world.random.below(4) as u8;
+            self.world.restart(shards);
+        }
         let world = &mut self.world;
         let which = world.random.below(self.phones.len() as u64) as usize;
         let phone = self.phones[which];
@@ -378,10 +385,10 @@ impl Scenario {
     fn everything_comes_to_rest(&mut self) {
         self.world.run_ms(3 * TRANSACTION_MS);
         for (shard, edge) in self.world.edges.iter().enumerate() {
-            let sizes = edge.sizes();
-            if sizes != (0, 0, 0, 0) {
-                self.world
-                    .fail(&format!("shard {shard} still holds {sizes:?}"));
+            let (sizes, kept) = (edge.sizes(), edge.kept());
+            if sizes != (0, 0, 0, 0) || kept.message_bytes != 0 || kept.timers != kept.bindings {
+                let text = format!("shard {shard} still holds {sizes:?} and {kept:?}");
+                self.world.fail(&text);
             }
         }
         let now = self.world.now.time;
@@ -397,6 +404,16 @@ impl Scenario {
         if !rows.is_empty() {
             self.world
                 .fail(&format!("bindings outlive their phones: {rows:#?}"));
+        }
+        for (shard, edge) in self.world.edges.iter().enumerate() {
+            if edge.kept() != Kept::default() {
+                let text = format!("shard {shard} still keeps {:?}", edge.kept());
+                self.world.fail(&text);
+            }
+        }
+        if self.plan.is_ample() && self.world.is_cramped() {
+            self.world
+                .fail("tables that hold everything were too small");
         }
     }
 }

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringfence::sip::{
-    Action, Arrival, BindingFilter, BindingRow, Command, Counter, Edge, Flow, Keys, ListenerId,
-    Now, Outbox, Random, Report, Settings, ShardId, ShardMessage, Time,
+    Action, Arrival, BindingFilter, BindingRow, Command, Counter, Counters, Edge, Flow, Keys,
+    ListenerId, Now, Outbox, Random, Report, Settings, ShardId, ShardMessage, Time,
 };
 use ringfence::tenant::Tables;
 
@@ -121,6 +121,8 @@ pub(crate) struct World {
     outbox: Outbox,
     rows: Vec<BindingRow>,
     cursor: Option<u64>,
+    /// What was counted by processes that are gone.
+    past: Vec<Counters>,
 }
 
 impl World {
@@ -136,7 +138,7 @@ impl World {
             trace: Trace::new(seed),
             oracle: Oracle::default(),
             listeners: listeners.collect(),
-            landed: vec![0; usize::from(settings.shards)],
+            landed: Vec::new(),
             settings: Arc::new(settings),
             keys: Arc::new(keys),
             tables: Arc::new(tables),
@@ -147,12 +149,39 @@ impl World {
             outbox: Outbox::new(),
             rows: Vec::new(),
             cursor: None,
+            past: Vec::new(),
         };
-        for shard in 0..world.settings.shards {
-            let edge = world.new_edge(ShardId(shard));
-            world.edges.push(edge);
-        }
+        world.start();
         world
+    }
+
+    fn start(&mut self) {
+        let shards = self.settings.shards;
+        self.edges = (0..shards)
+            .map(|shard| self.new_edge(ShardId(shard)))
+            .collect();
+        self.landed = vec![0; usize::from(shards)];
+    }
+
+    /// The process is killed, and started again with `shards` shards. Its keys outlive it, but for
+    /// those that are made at each start.
+    pub(crate) fn restart(&mut self, shards: u8) {
+        self.past
+            .extend(self.edges.iter().map(|edge| edge.counters().clone()));
+        let mut settings = Settings::clone(&self.settings);
+        settings.shards = shards;
+        self.settings = Arc::new(settings);
+        let mut keys = Keys::clone(&self.keys);
+        keys.boot += 1;
+        keys.hash[..8].copy_from_slice(&self.random.next_u64().to_be_bytes());
+        self.keys = Arc::new(keys);
+        self.pairs.clear();
+        self.queue.retain(|Reverse(event)| match event.what {
+            Happening::ToEdge { .. } | Happening::ToAgent { .. } => true,
+            Happening::BetweenShards { .. } | Happening::Unreachable { .. } => false,
+        });
+        self.oracle.note_restart();
+        self.start();
     }
 
     fn new_edge(&mut self, shard: ShardId) -> Edge {
@@ -382,8 +411,10 @@ impl World {
                 self.fail(&format!("the edge sends to {to}, where {who} is"));
             }
         }
-        let evicted = self.count(Counter::AbsorbersEvicted) > 0;
-        if let Err(fault) = self.oracle.judge(self.now.time, cause, &sends, evicted) {
+        if let Err(fault) = self
+            .oracle
+            .judge(self.now.time, cause, &sends, self.is_cramped())
+        {
             self.fail(&fault);
         }
         self.judge_sums(shard);
@@ -393,6 +424,12 @@ impl World {
         if !sends.is_empty() && sends.iter().all(|(_, bytes)| taken(bytes)) {
             self.overhear(cause.bytes);
         }
+    }
+
+    /// True once the tables were too small for what came: finished transactions were forgotten
+    /// before their time, or requests in a dialog forwarded without one.
+    pub(crate) fn is_cramped(&self) -> bool {
+        self.count(Counter::AbsorbersEvicted) + self.count(Counter::ForwardedStateless) > 0
     }
 
     /// Every datagram has exactly one disposition, and what was handed over another one where it

@@ -74,14 +74,21 @@ impl Oracle {
         self.registrar.clock_is_good = false;
     }
 
-    /// One call into the edge: its cause, and everything that it sent. `evicted` is true when the
-    /// edge had to forget finished transactions before their time: then it may answer anew.
+    /// The node was started again, and has forgotten everything.
+    pub(crate) fn note_restart(&mut self) {
+        self.finals.clear();
+        self.asked_at.clear();
+        self.registrar.forget();
+    }
+
+    /// One call into the edge: its cause, and everything that it sent. `cramped` is true when the
+    /// edge had no room to remember what it answered: then it may answer anew.
     pub(crate) fn judge(
         &mut self,
         now: Time,
         cause: &Cause<'_>,
         sends: &[(SocketAddr, &[u8])],
-        evicted: bool,
+        cramped: bool,
     ) -> Result<(), String> {
         let request = Message::parse(cause.bytes).filter(Message::is_request);
         if let Some(request) = &request {
@@ -104,7 +111,7 @@ impl Oracle {
             let judged = if message.is_request() {
                 self.judge_request(to, &message)
             } else {
-                self.judge_response(now, to, &message, evicted)
+                self.judge_response(now, to, &message, cramped)
             };
             judged.map_err(|fault| format!("{fault}; the edge sent to {to}\n{}", text(bytes)))?;
             if let (Some(request), Some(source)) = (&request, cause.source)
@@ -169,7 +176,7 @@ impl Oracle {
         now: Time,
         to: SocketAddr,
         response: &Message,
-        evicted: bool,
+        cramped: bool,
     ) -> Result<(), String> {
         if response.get(MARK).is_some() {
             return Err("a response of an attacker was forwarded".to_owned());
@@ -210,7 +217,7 @@ impl Oracle {
         // The edge answers CANCEL without a transaction: when the INVITE is forgotten, its CANCEL,
         // still coming, is for nothing.
         let late_cancel = response.method() == "CANCEL" && (first.status, status) == (200, 481);
-        if first.overloaded || late_cancel || evicted {
+        if first.overloaded || late_cancel || cramped {
             // The refusal left no trace, and the request came again when there was room.
             self.finals.insert(key, this);
             return Ok(());

@@ -113,6 +113,10 @@ impl Registrar {
         }
     }
 
+    pub(super) fn forget(&mut self) {
+        self.bindings.clear();
+    }
+
     pub(super) fn remove(&mut self, aor: &str) {
         self.bindings.remove(aor);
     }
