@@ -16,16 +16,63 @@ mod scenario;
 mod trace;
 mod world;
 
+use ringfence::sip::Counter;
 use scenario::{Plan, Scenario};
 
 /// Seeds of an ordinary run: about 20 s in a debug build.
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 24;
 
-/// Runs a seed; the hash of everything that happened, and the datagrams.
-fn run(seed: u64) -> (u64, u64) {
+/// What some seed must bring about, or the runs prove less than they seem to.
+const MUST_HAPPEN: &[Counter] = &[
+    Counter::AbsorbersEvicted,
+    Counter::AuthReplayed,
+    Counter::BindingsExpired,
+    Counter::BindingsRemoved,
+    Counter::BindingsRevoked,
+    Counter::BranchTimeouts,
+    Counter::CallsAnswered,
+    Counter::ChallengesStale,
+    Counter::DroppedQueueFull,
+    Counter::DroppedStrayAck,
+    Counter::DroppedStrayResponse,
+    Counter::ForwardedStateless,
+    Counter::Hops,
+    Counter::KeepAlives,
+    Counter::Malformed,
+    Counter::NatKeepalivesSent,
+    Counter::NoncesEvicted,
+    Counter::RefusedAcl,
+    Counter::RefusedNoDomain,
+    Counter::RefusedNotFound,
+    Counter::RefusedOverload,
+    Counter::RefusedTooManyHops,
+    Counter::RegisterRetransmissions,
+    Counter::RequestsRetransmitted,
+    Counter::ResponsesRetransmitted,
+    Counter::SendFailed,
+    Counter::StunAnswered,
+    Counter::TrunkFailovers,
+];
+
+/// What came of one seed.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    /// Over every datagram and message between shards, and when.
+    hash: u64,
+    datagrams: u64,
+    /// By counter, over all shards.
+    counts: Vec<u64>,
+}
+
+fn run(seed: u64) -> Run {
     let mut scenario = Scenario::new(seed, Plan::of(seed));
     scenario.run();
-    (scenario.world.trace.hash(), scenario.world.trace.datagrams)
+    let world = &scenario.world;
+    Run {
+        hash: world.trace.hash(),
+        datagrams: world.trace.datagrams,
+        counts: Counter::ALL.iter().map(|&it| world.count(it)).collect(),
+    }
 }
 
 fn number_from_environment(name: &str) -> Option<u64> {
@@ -38,15 +85,33 @@ fn number_from_environment(name: &str) -> Option<u64> {
 
 #[test]
 fn nothing_wrong_happens_and_everything_comes_right() {
-    for seed in 0..number_from_environment("RINGFENCE_SIM_SEEDS").unwrap_or(SEEDS) {
-        run(seed);
+    let seeds = number_from_environment("RINGFENCE_SIM_SEEDS").unwrap_or(SEEDS);
+    let mut counts = vec![0; Counter::COUNT];
+    for seed in 0..seeds {
+        for (sum, count) in counts.iter_mut().zip(run(seed).counts) {
+            *sum += count;
+        }
+    }
+    for &counter in MUST_HAPPEN {
+        let count = counts[counter as usize];
+        assert!(
+            count > 0 || seeds < SEEDS,
+            "{} never happened",
+            counter.name()
+        );
     }
 }
 
 #[test]
 fn a_seed_replays_exactly() {
-    assert_eq!(run(3), run(3));
-    assert_ne!(run(3), run(4));
+    // One with several shards, attackers, and a process that is killed.
+    let is_rich = |seed: &u64| {
+        let plan = Plan::of(*seed);
+        plan.shards > 2 && plan.attackers > 0 && plan.kills > 0
+    };
+    let seed = (0..).find(is_rich).unwrap_or_default();
+    assert_eq!(run(seed), run(seed));
+    assert_ne!(run(seed).hash, run(seed + 1).hash);
 }
 
 /// Replays one seed: `RINGFENCE_SIM_SEED`, or 0.
