@@ -7,9 +7,8 @@ use crate::message::Message;
 /// A challenge that may be answered several times.
 #[derive(Clone, Debug)]
 pub(crate) struct Challenge {
-    pub(crate) realm: String,
-    pub(crate) nonce: String,
-    pub(crate) stale: bool,
+    realm: String,
+    nonce: String,
     /// Uses so far.
     count: u32,
 }
@@ -39,7 +38,6 @@ impl Challenge {
         Some(Self {
             realm: parameter("realm")?,
             nonce: parameter("nonce")?,
-            stale: parameter("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
             count: 0,
         })
     }

@@ -9,6 +9,7 @@
 
 mod agent;
 mod digest;
+mod directed;
 mod message;
 mod network;
 mod oracle;

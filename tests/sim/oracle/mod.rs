@@ -1,6 +1,7 @@
 //! What must hold at all times, judged by what goes into the edge and what comes out of it.
 
 mod registrar;
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
