@@ -146,8 +146,9 @@ struct Bench<'a> {
 
 /// Runs the comparison; gives the table as Markdown.
 pub(crate) fn run(options: &Options, mut progress: impl FnMut(&str)) -> io::Result<String> {
-    pin(options.generator_core)?;
     let bench = Bench::start(options)?;
+    // After the others were started: a process inherits the cores of the one that starts it.
+    pin(options.generator_core)?;
     let mut rows: Vec<(Work, Row)> = Work::ALL.map(|work| (work, Row::default())).into();
     for round in 0..options.rounds {
         let steal = steal_ticks();
