@@ -142,11 +142,11 @@ impl Message {
         self.header("Call-ID")
     }
 
-    pub(crate) fn from_tag(&self) -> &str {
+    pub(crate) fn tag_of_from(&self) -> &str {
         tag_of(self.header("From")).unwrap_or("")
     }
 
-    pub(crate) fn to_tag(&self) -> &str {
+    pub(crate) fn tag_of_to(&self) -> &str {
         tag_of(self.header("To")).unwrap_or("")
     }
 

@@ -224,7 +224,7 @@ impl UserAgent {
         let Some(call) = self.calls.by_id(id) else {
             return;
         };
-        if !call.remote_tag.is_empty() && call.remote_tag != response.to_tag() {
+        if !call.remote_tag.is_empty() && call.remote_tag != response.tag_of_to() {
             if let Some(fork) = self.calls.of(response) {
                 let fork = fork.id;
                 self.acknowledge(io, fork, cseq);
@@ -347,7 +347,7 @@ impl UserAgent {
     pub(super) fn on_no_ack(&mut self, io: &mut Io<'_>, invite: &Message) {
         let call = self.calls.live.iter().find(|call| {
             call.call_id == invite.call_id()
-                && call.remote_tag == invite.from_tag()
+                && call.remote_tag == invite.tag_of_from()
                 && call.state == State::Up
         });
         if let Some(id) = call.map(|call| call.id) {
@@ -362,7 +362,7 @@ impl UserAgent {
                     call.acknowledged = true;
                 }
             }
-            "INVITE" if request.to_tag().is_empty() => self.on_invite(io, request, server),
+            "INVITE" if request.tag_of_to().is_empty() => self.on_invite(io, request, server),
             "INVITE" => self.on_refresh(io, request, server),
             "BYE" => self.on_bye(io, request, server),
             "CANCEL" => self.on_cancel(io, request, server),
@@ -390,7 +390,7 @@ impl UserAgent {
         // RFC 3261 §8.2.2.2: the same request by another way.
         let merged = self.calls.live.iter().any(|call| {
             call.call_id == invite.call_id()
-                && call.remote_tag == invite.from_tag()
+                && call.remote_tag == invite.tag_of_from()
                 && call.remote_cseq == invite.cseq_number()
         });
         if merged {

@@ -114,7 +114,7 @@ impl Call {
             call_id: invite.call_id().to_owned(),
             local: format!("<{}>", text("To")),
             remote: format!("<{}>", text("From")),
-            remote_tag: invite.from_tag().to_owned(),
+            remote_tag: invite.tag_of_from().to_owned(),
             route: invite
                 .all("Record-Route")
                 .into_iter()
@@ -130,7 +130,7 @@ impl Call {
 
     /// RFC 3261 §12.1.2: the end that called learns the dialog from a 2xx.
     pub(super) fn establish(&mut self, ok: &Message) {
-        self.remote_tag = ok.to_tag().to_owned();
+        self.remote_tag = ok.tag_of_to().to_owned();
         self.route = ok
             .all("Record-Route")
             .into_iter()
@@ -143,9 +143,9 @@ impl Call {
     /// True for a message of this dialog from the far end (a request) or to it (a response).
     pub(super) fn has(&self, message: &Message) -> bool {
         let (local, remote) = if message.is_request() {
-            (message.to_tag(), message.from_tag())
+            (message.tag_of_to(), message.tag_of_from())
         } else {
-            (message.from_tag(), message.to_tag())
+            (message.tag_of_from(), message.tag_of_to())
         };
         self.call_id == message.call_id() && self.local_tag == local && self.remote_tag == remote
     }

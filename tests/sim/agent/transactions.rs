@@ -206,7 +206,7 @@ impl Transactions {
                     && (200..300).contains(&server.status)
                     && request.call_id() == message.call_id()
                     && request.cseq_number() == message.cseq_number()
-                    && request.from_tag() == message.from_tag()
+                    && request.tag_of_from() == message.tag_of_from()
                 {
                     server.state = State::Confirmed;
                     server.again_at = NEVER;

@@ -200,7 +200,7 @@ impl Oracle {
         let key = (to, format!("{} {}", response.top_via(), response.method()));
         let this = Final {
             status,
-            to_tag: response.to_tag().to_owned(),
+            to_tag: response.tag_of_to().to_owned(),
             overloaded: status == 503 && response.get("Retry-After").is_some(),
         };
         let Some(first) = self.finals.get(&key) else {
