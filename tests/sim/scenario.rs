@@ -8,7 +8,7 @@ use ringfence::sip::{
     Command, ContactsFull, Kept, Keys, Listener, ListenerId, NodeId, Now, Random, Settings,
     Steering, Strangers, Time, TokenKey, WallTime,
 };
-use ringfence::tenant::{self, Tables};
+use ringfence::tenant::{self, Compiler, Tables};
 use ringfence::wire::{DigestAlgorithm, Transport};
 
 use crate::agent::attacker::{Attacker, MARK};
@@ -172,6 +172,9 @@ pub(crate) struct Scenario {
     pub(crate) phones: Vec<usize>,
     pub(crate) trunks: Vec<usize>,
     attackers: Vec<usize>,
+    compiler: Compiler,
+    /// The user whose credential is taken back, and until when.
+    revoked: Option<(usize, Time)>,
 }
 
 impl Scenario {
@@ -180,7 +183,9 @@ impl Scenario {
             time: Time::default().plus_ms(1_000_000),
             wall: WallTime(1_700_000_000_000),
         };
-        let mut world = World::new(seed, now, settings(&plan), keys(seed), tables());
+        let mut compiler = Compiler::new("ringfence");
+        let tables = tables(&mut compiler, None);
+        let mut world = World::new(seed, now, settings(&plan), keys(seed), tables);
         let phones = PHONES
             .iter()
             .map(|phone| add_phone(&mut world, phone))
@@ -197,6 +202,8 @@ impl Scenario {
             phones,
             trunks,
             attackers,
+            compiler,
+            revoked: None,
         }
     }
 
@@ -242,6 +249,12 @@ impl Scenario {
             let shards = 1 + self.world.random.below(4) as u8;
             self.world.restart(shards);
         }
+        if self
+            .revoked
+            .is_some_and(|(_, until)| until <= self.world.now.time)
+        {
+            self.restore();
+        }
         let world = &mut self.world;
         let which = world.random.below(self.phones.len() as u64) as usize;
         let phone = self.phones[which];
@@ -263,7 +276,40 @@ impl Scenario {
                 world.command(&Command::RemoveBindings { id: 2, aor });
                 world.judge_bindings();
             }
+            5 if self.revoked.is_none() => self.revoke(which),
             _ => {}
+        }
+    }
+
+    /// The credential of a user is deleted: his bindings go with it.
+    fn revoke(&mut self, which: usize) {
+        let (_, user, domain, ..) = PHONES[which];
+        let tables = tables(&mut self.compiler, Some(user));
+        let length_ms = 1_000 + self.world.random.below(15_000);
+        let until = self.world.now.time.plus_ms(length_ms);
+        self.revoked = Some((which, until));
+        self.mark_revoked(user, true);
+        self.world.oracle.note_removed(&format!("{user}@{domain}"));
+        self.world.take_tables(tables);
+        self.world.judge_bindings();
+    }
+
+    fn restore(&mut self) {
+        if let Some((which, _)) = self.revoked.take() {
+            let tables = tables(&mut self.compiler, None);
+            self.mark_revoked(PHONES[which].1, false);
+            self.world.take_tables(tables);
+            self.world.judge_bindings();
+        }
+    }
+
+    fn mark_revoked(&mut self, name: &str, revoked: bool) {
+        for user in self.world.agents.iter_mut().filter_map(Agent::user_mut) {
+            if user.identity.user == name
+                && let Some(registration) = &mut user.registration
+            {
+                registration.expect_refusal(revoked);
+            }
         }
     }
 
@@ -294,6 +340,7 @@ impl Scenario {
     /// The faults end, and everybody finishes what is under way.
     fn calm(&mut self) {
         self.world.faults = Faults::NONE;
+        self.restore();
         for agent in 0..self.world.agents.len() {
             self.world.places[agent].cut_until = Time::default();
             self.behave(agent, Manners::default());
@@ -578,7 +625,12 @@ fn keys(seed: u64) -> Keys {
     }
 }
 
-fn tables() -> Tables {
-    let model = tenant::provision::parse(TENANTS, "sim.toml".as_ref()).expect("it is well-formed");
-    tenant::compile(&model, "ringfence").expect("it is whole")
+/// The tables of all tenants, without one user.
+fn tables(compiler: &mut Compiler, without: Option<&str>) -> Tables {
+    let users = TENANTS.lines().filter(|line| {
+        without.is_none_or(|user| !line.contains(&format!("username = \"{user}\"")))
+    });
+    let text = users.collect::<Vec<_>>().join("\n");
+    let model = tenant::provision::parse(&text, "sim.toml".as_ref()).expect("it is well-formed");
+    compiler.compile(&model).expect("it is whole")
 }

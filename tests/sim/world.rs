@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ringfence::limits;
 use ringfence::sip::{
     Action, Arrival, BindingFilter, BindingRow, Command, Counter, Counters, Edge, Flow, Keys,
     ListenerId, Now, Outbox, Random, Report, Settings, ShardId, ShardMessage, Time,
@@ -23,7 +24,7 @@ use crate::trace::Trace;
 /// Timers of a shard that may run at one instant; more means that it does not come to rest.
 const TURNS_PER_INSTANT_MAX: u32 = 10_000;
 
-/// Octets of one page of bindings.
+/// Rows of one page of bindings.
 const PAGE_ROWS: u32 = 7;
 
 /// Messages that an attacker remembers.
@@ -114,6 +115,7 @@ pub(crate) enum Call<'a> {
     Timeout,
     Unreachable(Flow),
     Command(Command),
+    Tables(Arc<Tables>),
 }
 
 /// The world.
@@ -398,6 +400,10 @@ impl World {
                 edge.handle_command(now, command.clone(), &mut outbox);
                 NO_CAUSE
             }
+            Call::Tables(tables) => {
+                edge.handle_tables(now, tables.clone(), &mut outbox);
+                NO_CAUSE
+            }
         };
         self.judge(shard, &cause, &outbox);
         self.act(shard, &outbox);
@@ -439,11 +445,31 @@ impl World {
             self.fail(&fault);
         }
         self.judge_sums(shard);
+        self.judge_bounds(shard);
         // Credentials that were not taken are still good, for whoever has them.
         let taken =
             |bytes: &[u8]| !bytes.starts_with(b"SIP/2.0 40") && !bytes.starts_with(b"SIP/2.0 5");
         if !sends.is_empty() && sends.iter().all(|(_, bytes)| taken(bytes)) {
             self.overhear(cause.bytes);
+        }
+    }
+
+    /// No table holds more than it may.
+    fn judge_bounds(&self, shard: usize) {
+        let capacity = self.settings.capacity;
+        let (edge, branches) = (&self.edges[shard], limits::BRANCHES_PER_REQUEST);
+        let ((servers, clients, absorbers, requests), kept) = (edge.sizes(), edge.kept());
+        let held = [
+            (servers, capacity.transactions),
+            (clients, capacity.transactions * branches),
+            (absorbers, capacity.absorbers),
+            (requests, capacity.transactions),
+            (kept.bindings, capacity.bindings),
+        ];
+        if held.iter().any(|(held, bound)| held > bound)
+            || kept.message_bytes > capacity.message_bytes
+        {
+            self.fail(&format!("shard {shard} holds {held:?} and {kept:?}"));
         }
     }
 
@@ -631,6 +657,15 @@ impl World {
     pub(crate) fn command(&mut self, command: &Command) {
         for shard in 0..self.edges.len() {
             self.call(shard, &Call::Command(command.clone()));
+        }
+    }
+
+    /// Every shard takes other tenant tables.
+    pub(crate) fn take_tables(&mut self, tables: Tables) {
+        self.tables = Arc::new(tables);
+        self.oracle.note_tenants_changed();
+        for shard in 0..self.edges.len() {
+            self.call(shard, &Call::Tables(self.tables.clone()));
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Registration {
     challenge: Option<Challenge>,
     /// Challenges in a row without a 200.
     challenged: u32,
+    /// True while its credential is not there.
+    revoked: bool,
     /// Until when the last 200 says that the contact is bound.
     pub(crate) until: Option<Time>,
 }
@@ -41,6 +43,7 @@ impl Registration {
             busy: false,
             challenge: None,
             challenged: 0,
+            revoked: false,
             until: None,
         }
     }
@@ -51,8 +54,15 @@ impl Registration {
             call_id: format!("reg-{}-{serial}", identity.name),
             instance: std::mem::take(&mut self.instance),
             expires_s: self.expires_s,
+            revoked: self.revoked,
             ..Self::new(identity, now)
         };
+    }
+
+    /// Its credential was taken back, or is there again.
+    pub(crate) fn expect_refusal(&mut self, revoked: bool) {
+        self.revoked = revoked;
+        self.challenged = 0;
     }
 
     /// The user wants the phone registered, or not.
@@ -160,10 +170,15 @@ impl UserAgent {
                 registration.challenged += 1;
                 // A nonce may age while its REGISTER is on the way, and the clock may jump; but a
                 // phone with the right password is not challenged for ever.
-                if registration.challenge.is_none() || registration.challenged > 8 {
+                let refused = registration.challenged > 8 && !registration.revoked;
+                if registration.challenge.is_none() || refused {
                     io.complain(format!("{} can not log in", identity.name));
                 }
-                registration.due_at = io.now;
+                registration.due_at = if registration.challenged > 3 {
+                    io.within_ms(500, 1_500)
+                } else {
+                    io.now
+                };
             }
             // A later REGISTER of this phone came first, or the edge has no room now.
             500 | 503 => registration.due_at = io.within_ms(500, 3_000),

@@ -75,6 +75,12 @@ impl Oracle {
         self.registrar.clock_is_good = false;
     }
 
+    /// Tenants changed: what was refused without a trace may be judged anew when it comes again.
+    pub(crate) fn note_tenants_changed(&mut self) {
+        let is_refusal = |it: &Final| matches!(it.status, 401 | 403 | 404 | 407);
+        self.finals.retain(|_, first| !is_refusal(first));
+    }
+
     /// The node was started again, and has forgotten everything.
     pub(crate) fn note_restart(&mut self) {
         self.finals.clear();
