@@ -1,3 +1,5 @@
+//! The provisioning file by text in, and model or errors out.
+
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
 mod accounts;
