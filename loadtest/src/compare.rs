@@ -138,7 +138,8 @@ struct Row {
 
 struct Bench<'a> {
     options: &'a Options,
-    scratch: Scratch,
+    /// Gone with the comparison.
+    _scratch: Scratch,
     floor: Floor,
     edge: Edge,
     kamailio: Option<Program>,
@@ -215,7 +216,7 @@ impl<'a> Bench<'a> {
         };
         Ok(Self {
             options,
-            scratch,
+            _scratch: scratch,
             floor,
             edge,
             kamailio,
@@ -432,7 +433,8 @@ fn table(options: &Options, rows: &[(Work, Row)], hops: f64) -> String {
     let _ = writeln!(
         text,
         "| work | floor CPU-ns | edge CPU-ns | Kamailio CPU-ns | floor / edge | \
-         edge / floor | Kamailio / edge | edge rate/s | failed |\n|---|---|---|---|---|---|---|---|---|"
+         edge / floor | Kamailio / edge | edge rate/s | failed |\n\
+         |---|---|---|---|---|---|---|---|---|"
     );
     let cpu = |sample: &Sample| sample.cpu_ns;
     let mid = |samples: &[Sample], of: fn(&Sample) -> f64| {

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 //! The provisioning file by text in, and model or errors out.
+=======
+//! The provisioning file: what is read from it, and every error with its line.
+>>>>>>> main
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
