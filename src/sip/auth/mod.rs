@@ -295,12 +295,8 @@ fn question<'a>(
 /// True when the digest's uri names what the request is for: the Request-URI itself, its host, the
 /// domain, or this node.
 // RFC 7616 §3.4.6 deviation: the two URIs need not be equal, because user agents write the
-<<<<<<< HEAD
-// registrar's or the outbound proxy's name there; credentials for another host are refused (400).
-=======
 // registrar's or the outbound proxy's name there; credentials for another host are refused
 // with 400.
->>>>>>> main
 fn is_uri_of(settings: &Settings, domain: &Domain, request_uri: &[u8], digest_uri: &[u8]) -> bool {
     if request_uri == digest_uri {
         return true;

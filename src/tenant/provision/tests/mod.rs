@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! The provisioning file by text in, and model or errors out.
-=======
 //! The provisioning file: what is read from it, and every error with its line.
->>>>>>> main
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
