@@ -115,6 +115,8 @@ impl Proxy {
             .is_some_and(|it| it.kind == Kind::Invite)
         {
             reach.turn.counters.add(Counter::CallsAdmitted);
+            // RFC 3261 §16.2: an INVITE is told at once that it is in hand.
+            self.send_trying(reach, key, message);
         }
         self.place(reach, key, message, admitted, username)
     }

@@ -7,7 +7,7 @@ use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 
 use super::turn::Turn;
-use super::{Arrival, Flow};
+use super::{Arrival, Flow, Settings};
 use crate::wire::{Message, ReplyTo, ResponseHead, Transport, Writer, host_addr, reason_phrase};
 
 /// Characters of a stateless To tag: 64 bits in hexadecimal.
@@ -93,6 +93,13 @@ pub(crate) fn answer_with_body(
         Some(length) => turn.out.send_written(reply_flow(arrival, message), length),
         None => false,
     }
+}
+
+/// The header line of a 503.
+pub(crate) fn put_retry_after(settings: &Settings, out: &mut Writer<'_>) {
+    out.put(b"Retry-After: ");
+    out.put_decimal(u64::from(settings.retry_after_s));
+    out.put(b"\r\n");
 }
 
 /// Writes a response behind what lies in the outbox, without sending it; its length, or `None`

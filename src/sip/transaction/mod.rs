@@ -32,6 +32,7 @@ use absorber::Absorbers;
 use client::Clients;
 use identity::Hashes;
 use server::Servers;
+pub(crate) use server::TRYING_AFTER_MS;
 
 /// A server transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
