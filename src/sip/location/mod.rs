@@ -37,7 +37,7 @@ use sweep::Sweep;
 use super::turn::Turn;
 use super::{Counter, Flow, Keys, ShardId, Slab, Time, Timer, TimerKind, Wheel};
 use crate::limits;
-use crate::tenant::{CredentialListId, DomainId, Tables};
+use crate::tenant::{CredentialListId, Tables};
 
 /// Octets of texts per binding that the arena is made for: AoR 24, contact and instance 110, and
 /// as much again for half of them.
@@ -464,40 +464,35 @@ impl<'a> View<'a> {
 }
 
 /// Whether bindings fit the tables, with the last answer at hand: the bindings of one address of
-/// record mostly come from one list.
+/// record mostly come from one list, and were made under the same tables.
 #[derive(Debug, Default)]
 struct Fit {
-    last: Option<(DomainId, CredentialListId, bool)>,
+    last: Option<(CredentialListId, u32, bool)>,
 }
 
 impl Fit {
     fn ask(&mut self, tables: &Tables, aor: &[u8], binding: &Binding) -> bool {
+        let (list, made_under) = (binding.list, binding.tables);
         match self.last {
-            Some((domain, list, fits)) if (domain, list) == (binding.domain, binding.list) => fits,
+            Some((last, under, fits)) if (last, under) == (list, made_under) => fits,
             _ => {
-                let fits = fits(tables, aor, binding.domain, binding.list);
-                self.last = Some((binding.domain, binding.list, fits));
+                let fits = fits(tables, aor, list, made_under);
+                self.last = Some((list, made_under, fits));
                 fits
             }
         }
     }
 }
 
-/// True when the domain still exists under the address of record's host, takes registrations, has
-/// the list mapped, and the list has the user.
-fn fits(tables: &Tables, aor: &[u8], domain: DomainId, list: CredentialListId) -> bool {
+/// True when the domain of the address of record still takes registrations, has the list mapped,
+/// and the list has the user, all without a break since the tables under which a binding was made.
+fn fits(tables: &Tables, aor: &[u8], list: CredentialListId, made_under: u32) -> bool {
     let Some(at) = aor.iter().rposition(|octet| *octet == b'@') else {
         return false;
     };
-    let Some(domain) = tables.domain(domain) else {
-        return false;
-    };
-    let Some(lists) = &domain.registration_lists else {
-        return false;
-    };
-    domain.name.as_bytes() == &aor[at + 1..]
-        && lists.contains(&list)
-        && tables.credential(list, &aor[..at]).is_some()
+    tables
+        .domain_by_name(&aor[at + 1..])
+        .is_some_and(|domain| tables.stands(domain, list, &aor[..at], made_under))
 }
 
 #[cfg(test)]

@@ -114,7 +114,8 @@ impl Proxy {
         self.contexts.len()
     }
 
-    /// Starts the server transaction and the context of an admitted request. `None` when a table is full: nothing was done.
+    /// Starts the server transaction and the context of an admitted request. `None` when a table
+    /// is full: nothing was done.
     fn open(
         &mut self,
         reach: &mut Reach<'_, '_>,

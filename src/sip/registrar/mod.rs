@@ -222,7 +222,6 @@ impl Registrar {
         let registration = Registration {
             flow: arrival.flow,
             id: asker.id,
-            domain: asker.domain.id,
             list: asker.accepted.list,
             agent: message
                 .header(HeaderName::UserAgent)
