@@ -243,6 +243,14 @@ pub struct Capacity {
     pub calls: u32,
 }
 
+impl Capacity {
+    /// Live client transactions, and as many branches of proxied requests.
+    #[must_use]
+    pub const fn client_transactions(&self) -> u32 {
+        self.transactions.saturating_mul(BRANCHES_PER_REQUEST)
+    }
+}
+
 impl Default for Capacity {
     fn default() -> Self {
         Self {

@@ -94,8 +94,11 @@ impl Core {
         (turn, &mut self.parts)
     }
 
-    /// Counts what one call wants done.
+    /// Counts what one call wants done, and what it displaced.
     fn count_actions(&mut self, out: &Outbox) {
+        for _ in 0..self.parts.sources.take_displaced() {
+            self.counters.add(Counter::SourcesDisplaced);
+        }
         for action in out.actions() {
             match action {
                 Action::Send(_) => self.counters.add(Counter::Sent),

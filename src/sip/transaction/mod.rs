@@ -110,7 +110,9 @@ impl Transactions {
         Self {
             hashes: Hashes::new(hash_key),
             servers: Servers::with_capacity(transactions),
-            clients: Clients::with_capacity(transactions.saturating_mul(2)),
+            clients: Clients::with_capacity(
+                transactions.saturating_mul(limits::BRANCHES_PER_REQUEST),
+            ),
             absorbers: Absorbers::with_capacity(absorbers),
             scratch: Index::new(),
         }
