@@ -61,13 +61,14 @@ impl Branch {
         bytes[6..10].copy_from_slice(&slot.to_be_bytes());
         bytes[10..14].copy_from_slice(&generation.to_be_bytes());
         bytes[14..18].copy_from_slice(&self.loop_hash.to_be_bytes());
-        let check = check(key, &bytes[..BRANCH_CHECK_AT], &[bound]);
+        let check = branch_check(key, keys, &bytes, bound);
         bytes[BRANCH_CHECK_AT..].copy_from_slice(&check[..6]);
         out.put(MAGIC_COOKIE);
         encode(&bytes, out);
     }
 
-    /// Reads a branch of ours; `None` when it is not ours or its check fails under every key.
+    /// Reads a branch of ours; `None` when it is not ours, its check fails under every key, or it
+    /// was written before this start.
     pub(crate) fn read(branch: &[u8], keys: &Keys, node: NodeId, bound: &[u8]) -> Option<Self> {
         let token = branch.strip_prefix(MAGIC_COOKIE)?;
         let mut bytes = [0u8; BRANCH_BYTES];
@@ -75,7 +76,7 @@ impl Branch {
             return None;
         }
         let (key, shard, _) = head(&bytes, keys, node)?;
-        if check(key, &bytes[..BRANCH_CHECK_AT], &[bound])[..6] != bytes[BRANCH_CHECK_AT..] {
+        if branch_check(key, keys, &bytes, bound)[..6] != bytes[BRANCH_CHECK_AT..] {
             return None;
         }
         let slot = be32(&bytes[6..10]);
@@ -249,6 +250,18 @@ fn hint(token: &[u8]) -> Option<ShardId> {
     let mut bytes = [0u8; HEAD_BYTES];
     decode(token.first_chunk::<8>()?, &mut bytes)?;
     (bytes[0] == VERSION).then_some(ShardId(bytes[4]))
+}
+
+/// Covers the boot too: slots and generations begin anew with it, and a late response to an
+/// earlier process must not find the transaction that has the same ones now.
+fn branch_check(
+    key: &TokenKey,
+    keys: &Keys,
+    bytes: &[u8; BRANCH_BYTES],
+    bound: &[u8],
+) -> [u8; CHECK_BYTES] {
+    let boot = keys.boot.to_be_bytes();
+    check(key, &bytes[..BRANCH_CHECK_AT], &[bound, &boot])
 }
 
 /// SipHash-2-4 over the body and every part, each preceded by its length.
@@ -532,6 +545,11 @@ mod tests {
         );
         assert_eq!(Branch::read(&sent, &keys, NodeId(1), b"elsewhere"), None);
         assert_eq!(Branch::read(&sent, &keys, NodeId(2), b"upstream"), None);
+        let restarted = Keys { boot: 8, ..keys };
+        assert_eq!(
+            Branch::read(&sent, &restarted, NodeId(1), b"upstream"),
+            None
+        );
     }
 
     #[test]

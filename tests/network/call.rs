@@ -129,6 +129,11 @@ impl<'a> Ringing<'a> {
         }
     }
 
+    /// The callee answers; nobody waits for what becomes of it.
+    pub(crate) fn answer_only(&self) {
+        self.callee.respond(&self.received, "200 OK", &self.tag, "");
+    }
+
     /// The callee answers, and the caller acknowledges.
     pub(crate) fn answer(self) -> Call<'a> {
         let Self {
@@ -142,6 +147,7 @@ impl<'a> Ringing<'a> {
         let answer = caller.take_final("INVITE");
         assert_eq!(answer.status(), Some(200), "{answer:?}");
         let call_id = received.header("Call-ID").to_owned();
+        assert_eq!(answer.header("Call-ID"), call_id);
         let number = || Cell::new(1);
         let routes = |message: &Message| -> Vec<String> {
             message

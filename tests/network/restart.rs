@@ -1,9 +1,10 @@
 //! Calls that are up while the edge ends and another one starts on the same folder.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use super::agent::{Agent, Registration};
-use super::call::{Call, call};
+use super::call::{Call, call, ring};
 use super::edge::{Edge, Scratch, tenants, trunk};
 
 /// Calls of every kind, two of each.
@@ -113,6 +114,30 @@ fn a_call_of_another_deployment_is_not_taken_over() {
         status.is_some_and(|status| (400..500).contains(&status)),
         "{status:?}"
     );
-    bob.expect_silence(std::time::Duration::from_millis(200));
+    bob.expect_silence(Duration::from_millis(200));
     edge.expect_counter("messages_forwarded_total", 0);
+}
+
+#[test]
+fn an_answer_to_a_call_from_before_a_kill_is_not_taken_for_another_calls() {
+    let scratch = Scratch::new("late");
+    let listen = format!("listen.udp={}", address(6));
+    let text = tenants(["alice", "bob"], &["127.0.0.0/8"]);
+    let set = [listen.as_str(), "shards.count=1"];
+    let edge = Edge::start(&scratch, &text, &set);
+    let agent = |user| Agent::new(user, "127.0.0.1", address(6));
+    let (alice, bob) = (agent("alice"), agent("bob"));
+    Registration::new(&bob).register(600);
+    let before = ring(&alice, &bob, &bob.aor());
+    edge.end("KILL");
+
+    let edge = Edge::start(&scratch, &text, &set);
+    let (carol, bob_again) = (agent("carol"), agent("bob"));
+    Registration::new(&bob_again).register(600);
+    let after = ring(&carol, &bob_again, &bob.aor());
+    before.answer_only();
+    carol.expect_silence(Duration::from_millis(200));
+    edge.expect_counter("dropped_stray_response_total", 1);
+    let up = after.answer();
+    up.caller.hang_up(&up.callee);
 }
