@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod answers;
 mod bad_input;
 mod call;
 mod edge;
