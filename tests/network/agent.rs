@@ -290,7 +290,8 @@ impl<'a> Registration<'a> {
         format!(
             "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\n\
              From: <{aor}>;tag={tag}\r\nTo: <{aor}>\r\nCall-ID: {call_id}\r\n\
-             CSeq: {} REGISTER\r\nContact: {}\r\nExpires: {expires}\r\nUser-Agent: tests/network\r\n\
+             CSeq: {} REGISTER\r\nContact: {}\r\nExpires: {expires}\r\n\
+             User-Agent: tests/network\r\n\
              {extra}Content-Length: 0\r\n\r\n",
             self.number.get(),
             agent.contact(),

@@ -215,8 +215,8 @@ fn bad_fields(agent: &Agent) -> Vec<Case> {
         // What looks like ours and is not: a response that nobody asked for.
         case(
             format!(
-                "SIP/2.0 200 OK\r\n{via}\r\nFrom: <sip:a@b.test>;tag=1\r\nTo: <sip:a@b.test>;tag=2\r\n\
-                 Call-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n"
+                "SIP/2.0 200 OK\r\n{via}\r\nFrom: <sip:a@b.test>;tag=1\r\n\
+                 To: <sip:a@b.test>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n"
             ),
             None,
             "dropped_stray_response_total",
