@@ -199,6 +199,14 @@ impl Agent {
         })
     }
 
+    /// The next request of this method, if it comes at once.
+    pub(crate) fn take_within(&self, method: &str) -> Option<Message> {
+        let deadline = Instant::now() + Duration::from_millis(250);
+        let message = self.next(deadline)?;
+        assert_eq!(message.method(), method, "{message:?}");
+        Some(message)
+    }
+
     /// The final response to a request of this method.
     pub(crate) fn take_final(&self, method: &str) -> Message {
         self.take(&format!("final response to {method}"), |message| {
@@ -290,7 +298,8 @@ impl<'a> Registration<'a> {
         format!(
             "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\n\
              From: <{aor}>;tag={tag}\r\nTo: <{aor}>\r\nCall-ID: {call_id}\r\n\
-             CSeq: {} REGISTER\r\nContact: {}\r\nExpires: {expires}\r\nUser-Agent: tests/network\r\n\
+             CSeq: {} REGISTER\r\nContact: {}\r\nExpires: {expires}\r\n\
+             User-Agent: tests/network\r\n\
              {extra}Content-Length: 0\r\n\r\n",
             self.number.get(),
             agent.contact(),
