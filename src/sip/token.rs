@@ -61,8 +61,8 @@ impl Branch {
         bytes[6..10].copy_from_slice(&slot.to_be_bytes());
         bytes[10..14].copy_from_slice(&generation.to_be_bytes());
         bytes[14..18].copy_from_slice(&self.loop_hash.to_be_bytes());
-        let check = branch_check(key, keys, &bytes, bound);
-        bytes[BRANCH_CHECK_AT..].copy_from_slice(&check[..6]);
+        let check = branch_check(key, keys, slot, &bytes, bound);
+        bytes[BRANCH_CHECK_AT..].copy_from_slice(&check);
         out.put(MAGIC_COOKIE);
         encode(&bytes, out);
     }
@@ -76,10 +76,10 @@ impl Branch {
             return None;
         }
         let (key, shard, _) = head(&bytes, keys, node)?;
-        if branch_check(key, keys, &bytes, bound)[..6] != bytes[BRANCH_CHECK_AT..] {
+        let slot = be32(&bytes[6..10]);
+        if branch_check(key, keys, slot, &bytes, bound) != bytes[BRANCH_CHECK_AT..] {
             return None;
         }
-        let slot = be32(&bytes[6..10]);
         let generation = be32(&bytes[10..14]);
         Some(Self {
             shard,
@@ -252,16 +252,22 @@ fn hint(token: &[u8]) -> Option<ShardId> {
     (bytes[0] == VERSION).then_some(ShardId(bytes[4]))
 }
 
-/// Covers the boot too: slots and generations begin anew with it, and a late response to an
-/// earlier process must not find the transaction that has the same ones now.
+/// The check of a branch. One that names a transaction is good for this start of the process
+/// only: after the next its slot and generation are those of another.
 fn branch_check(
     key: &TokenKey,
     keys: &Keys,
+    slot: u32,
     bytes: &[u8; BRANCH_BYTES],
     bound: &[u8],
-) -> [u8; CHECK_BYTES] {
-    let boot = keys.boot.to_be_bytes();
-    check(key, &bytes[..BRANCH_CHECK_AT], &[bound, &boot])
+) -> [u8; 6] {
+    let boot = if slot == NO_SLOT { 0 } else { keys.boot };
+    let [a, b, c, d, e, f, ..] = check(
+        key,
+        &bytes[..BRANCH_CHECK_AT],
+        &[bound, &boot.to_be_bytes()],
+    );
+    [a, b, c, d, e, f]
 }
 
 /// SipHash-2-4 over the body and every part, each preceded by its length.
@@ -550,6 +556,30 @@ mod tests {
             Branch::read(&sent, &restarted, NodeId(1), b"upstream"),
             None
         );
+    }
+
+    #[test]
+    fn a_branch_with_a_transaction_is_good_until_the_next_start_and_one_without_longer() {
+        let before = keys(1, 0);
+        let after = Keys {
+            boot: before.boot + 1,
+            ..keys(1, 0)
+        };
+        let transaction = Some(Key {
+            slot: 0,
+            generation: 0,
+        });
+        for (transaction, is_read) in [(transaction, false), (None, true)] {
+            let branch = Branch {
+                shard: ShardId(0),
+                transaction,
+                loop_hash: 1,
+            };
+            let sent = text(|out| branch.write(&before, NodeId(1), b"", out));
+            let read = |keys: &Keys| Branch::read(&sent, keys, NodeId(1), b"");
+            assert_eq!(read(&before), Some(branch));
+            assert_eq!(read(&after).is_some(), is_read);
+        }
     }
 
     #[test]
