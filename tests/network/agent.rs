@@ -199,6 +199,14 @@ impl Agent {
         })
     }
 
+    /// The next request of this method, if it comes at once.
+    pub(crate) fn take_within(&self, method: &str) -> Option<Message> {
+        let deadline = Instant::now() + Duration::from_millis(250);
+        let message = self.next(deadline)?;
+        assert_eq!(message.method(), method, "{message:?}");
+        Some(message)
+    }
+
     /// The final response to a request of this method.
     pub(crate) fn take_final(&self, method: &str) -> Message {
         self.take(&format!("final response to {method}"), |message| {

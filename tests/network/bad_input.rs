@@ -216,7 +216,8 @@ fn bad_fields(agent: &Agent) -> Vec<Case> {
         case(
             format!(
                 "SIP/2.0 200 OK\r\n{via}\r\nFrom: <sip:a@b.test>;tag=1\r\n\
-                 To: <sip:a@b.test>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n"
+                 To: <sip:a@b.test>;tag=2\r\n\
+                 Call-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n"
             ),
             None,
             "dropped_stray_response_total",
@@ -225,15 +226,11 @@ fn bad_fields(agent: &Agent) -> Vec<Case> {
 }
 
 fn refused(agent: &Agent) -> Vec<Case> {
-    let uri = |by: &str| {
-        let text = String::from_utf8(with(agent, "MESSAGE sip:alice@example.test", by));
-        text.unwrap().into_bytes()
-    };
+    let uri = |by| with(agent, "sip:alice@example.test SIP", by);
     let line = |by| with(agent, "X-Line: here\r\n", by);
-    let far = "MESSAGE http://example.test/";
     vec![
-        case(uri(far), 416, "refused_uri_total"),
-        case(uri("MESSAGE urn:service:sos"), 416, "refused_uri_total"),
+        case(uri("http://example.test/ SIP"), 416, "refused_uri_total"),
+        case(uri("urn:service:sos SIP"), 416, "refused_uri_total"),
         case(
             with(agent, "Max-Forwards: 70", "Max-Forwards: 0"),
             483,
@@ -245,7 +242,7 @@ fn refused(agent: &Agent) -> Vec<Case> {
             "refused_extension_total",
         ),
         case(
-            uri("MESSAGE sip:alice@elsewhere.test"),
+            uri("sip:alice@elsewhere.test SIP"),
             404,
             "refused_no_domain_total",
         ),

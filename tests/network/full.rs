@@ -156,3 +156,42 @@ fn forgotten_transactions_are_counted_and_do_no_harm() {
     assert_eq!(total(&stats, "refused_overload_total"), 0);
     assert_eq!(stats["total"]["tables"]["absorbers"], SMALLEST, "{stats:#}");
 }
+
+#[test]
+fn a_full_arena_refuses_new_calls_and_serves_those_it_has() {
+    let scratch = Scratch::new("arena");
+    let set = [
+        "shards.count=1",
+        "limits.message_bytes=1048576",
+        "overload.retry_after_s=7",
+    ];
+    let text = tenants(["alice", "bob"], &["127.0.0.0/8"]);
+    let edge = Edge::start(&scratch, &text, &set);
+    let alice = Agent::new("alice", "127.0.0.1", edge.address());
+    let bob = Agent::new("bob", "127.0.0.1", edge.address());
+    Registration::new(&bob).register(600);
+    let up = call(&alice, &bob, &bob.aor());
+    let body = "x".repeat(60_000);
+    let mut waiting = Vec::new();
+    let refusal = loop {
+        let sent = alice.request("MESSAGE", &bob.aor(), "", &body);
+        alice.send(sent.as_bytes());
+        match (bob.take_within("MESSAGE"), waiting.len()) {
+            (Some(received), 0..64) => waiting.push(received),
+            (Some(_), _) => panic!("more than the arena has room for"),
+            (None, _) => break alice.take_final("MESSAGE"),
+        }
+    };
+    expect_unavailable(&refusal);
+    assert!(waiting.len() >= 4, "{} wait", waiting.len());
+    edge.expect_counter("refused_overload_total", 1);
+    up.callee.hang_up(&up.caller);
+    for received in &waiting {
+        assert_eq!(received.body, body);
+        bob.respond(received, "200 OK", "late", "");
+        assert_eq!(alice.take_final("MESSAGE").status(), Some(200));
+    }
+    let again = alice.request("MESSAGE", &bob.aor(), "", &body);
+    alice.send(again.as_bytes());
+    assert_eq!(bob.take_request("MESSAGE").body, body);
+}

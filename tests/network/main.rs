@@ -13,6 +13,7 @@ mod bad_input;
 mod call;
 mod edge;
 mod full;
+mod listeners;
 mod message;
 mod namespace;
 mod nat;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::agent::{Agent, Registration};
 use super::call::{Call, call, ring};
 use super::edge::{Edge, Scratch, tenants, trunk};
+use super::message::challenge_parameter;
 
 /// Calls of every kind, two of each.
 fn calls<'a>(alice: &'a Agent, bob: &'a Agent, carrier: &'a Agent) -> Vec<Call<'a>> {
@@ -140,4 +141,25 @@ fn an_answer_to_a_call_from_before_a_kill_is_not_taken_for_another_calls() {
     edge.expect_counter("dropped_stray_response_total", 1);
     let up = after.answer();
     up.caller.hang_up(&up.callee);
+}
+
+#[test]
+fn a_phone_with_a_nonce_from_before_a_restart_is_asked_again_and_not_refused() {
+    for signal in ["KILL", "TERM"] {
+        let scratch = Scratch::new(&format!("nonce-{signal}"));
+        let listen = format!("listen.udp={}", address(7));
+        let text = tenants(["alice"], &["127.0.0.0/8"]);
+        let edge = Edge::start(&scratch, &text, &[&listen]);
+        let alice = Agent::new("alice", "127.0.0.1", edge.address());
+        let registration = Registration::new(&alice);
+        let request = registration.authorized(600);
+        edge.end(signal);
+        let edge = Edge::start(&scratch, &text, &[&listen]);
+        let answer = alice.exchange(&request);
+        assert_eq!(answer.status(), Some(401), "{answer:?}");
+        let challenge = answer.header("WWW-Authenticate");
+        assert_eq!(challenge_parameter(challenge, "stale"), Some("true"));
+        registration.register(600);
+        assert_eq!(edge.registrations().len(), 1);
+    }
 }
