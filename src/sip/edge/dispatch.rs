@@ -193,7 +193,7 @@ impl Parts {
         if let Some(found) = self.transactions.find_server(arrival, message) {
             return self.handle_matched(turn, arrival, message, method, found);
         }
-        let routes = Routes::read(turn.settings, turn.keys, message);
+        let routes = Routes::read(turn.tables, turn.settings, turn.keys, message);
         if let Some(dialog) = routes.dialog {
             return self.handle_in_dialog(turn, arrival, message, &routes, &dialog);
         }

@@ -362,6 +362,15 @@ fn a_route_that_is_not_ours_makes_no_relay() {
     world.expect(CALLER, "SIP/2.0 100");
     let got = world.expect(BOB, "INVITE");
     assert!(headers(&got, "Route").is_empty());
+    // An outbound proxy that is named like the phone's domain.
+    let domain = "Route: <sip:Example.test:5060;lr>\r\n";
+    world.send(
+        CALLER,
+        &request(CALLER, "INVITE", "sip:bob@example.test", "o4", domain),
+    );
+    world.expect(CALLER, "SIP/2.0 100");
+    let got = world.expect(BOB, "INVITE");
+    assert!(headers(&got, "Route").is_empty());
     let both = "Route: <sip:192.0.2.1;lr>, <sip:203.0.113.200;lr>\r\n";
     world.send(
         CALLER,
