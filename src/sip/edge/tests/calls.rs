@@ -382,6 +382,26 @@ fn a_route_that_is_not_ours_makes_no_relay() {
 }
 
 #[test]
+fn a_subscription_never_goes_back_to_the_subscriber() {
+    let mut world = world();
+    let uri = "sip:bob@example.test";
+    let waiting = "Event: message-summary\r\n";
+    world.send(BOB, &request(BOB, "SUBSCRIBE", uri, "e1", waiting));
+    world.expect(BOB, "SIP/2.0 489");
+    // Another one's subscription is the phone's to judge.
+    world.send(CALLER, &request(CALLER, "SUBSCRIBE", uri, "e2", waiting));
+    let got = world.expect(BOB, "SUBSCRIBE");
+    world.send(BOB, &respond(&got, "200 OK", "b", ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    // Registrations are not.
+    let event = "o: Reg ;id=7\r\n";
+    world.send(CALLER, &request(CALLER, "SUBSCRIBE", uri, "e3", event));
+    world.expect(CALLER, "SIP/2.0 489");
+    world.expect_silence();
+    assert_eq!(world.count(Counter::RefusedEvent), 2);
+}
+
+#[test]
 fn what_a_via_says_about_its_sender_is_corrected() {
     let mut world = world();
     let cases = [
