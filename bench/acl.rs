@@ -14,7 +14,7 @@ mod harness;
 
 use harness::{Case, Quartiles, compare, print_machine, thread_cpu};
 
-/// DESIGN §5: a hot look-up, and the build of a million prefixes.
+/// Goals: a hot look-up, and the build of a million prefixes.
 const HOT_NANOSECONDS_GOAL: f64 = 15.0;
 const BUILD_SECONDS_GOAL: f64 = 1.0;
 
@@ -121,7 +121,7 @@ fn build(entries: &[(IpNet, AclId)]) -> (Table, Quartiles) {
 fn questions(entries: &[(IpNet, AclId)], random: &mut Random) -> Vec<Question> {
     let one = |_| {
         let (net, list) = entries[random.below(entries.len() as u64) as usize];
-        let inside = random.next() % 2 == 0;
+        let inside = random.next().is_multiple_of(2);
         let address = match net {
             IpNet::V4(net) => {
                 let host = random.next() as u32;
@@ -142,7 +142,7 @@ fn questions(entries: &[(IpNet, AclId)], random: &mut Random) -> Vec<Question> {
                 ))
             }
         };
-        let list = if random.next() % 2 == 0 {
+        let list = if random.next().is_multiple_of(2) {
             list
         } else {
             AclId(random.below(LISTS) as u32)

@@ -146,7 +146,7 @@ fn register(algorithm: DigestAlgorithm, nonce: &[u8]) -> String {
     let algorithm = name(algorithm);
     format!(
         "REGISTER sip:example.test SIP/2.0\r\n\
-         Via: SIP/2.0/UDP 192.0.2.17:5060;rport;branch=z9hG4bKPj9f8e7d6c5b4a39281706f5e4d3c2b1a0\r\n\
+         Via: SIP/2.0/UDP 192.0.2.17:5060;rport;branch=z9hG4bKPj9f8e7d6c5b4a39281706f5e4d3c2b1\r\n\
          Max-Forwards: 70\r\n\
          From: <sip:alice@example.test>;tag=5d0e9c8b7a6f1324\r\n\
          To: <sip:alice@example.test>\r\n\

@@ -138,7 +138,8 @@ struct Row {
 
 struct Bench<'a> {
     options: &'a Options,
-    scratch: Scratch,
+    /// Gone with the comparison.
+    _scratch: Scratch,
     floor: Floor,
     edge: Edge,
     kamailio: Option<Program>,
@@ -146,8 +147,9 @@ struct Bench<'a> {
 
 /// Runs the comparison; gives the table as Markdown.
 pub(crate) fn run(options: &Options, mut progress: impl FnMut(&str)) -> io::Result<String> {
-    pin(options.generator_core)?;
     let bench = Bench::start(options)?;
+    // After the others were started: a process inherits the cores of the one that starts it.
+    pin(options.generator_core)?;
     let mut rows: Vec<(Work, Row)> = Work::ALL.map(|work| (work, Row::default())).into();
     for round in 0..options.rounds {
         let steal = steal_ticks();
@@ -214,7 +216,7 @@ impl<'a> Bench<'a> {
         };
         Ok(Self {
             options,
-            scratch,
+            _scratch: scratch,
             floor,
             edge,
             kamailio,
@@ -431,7 +433,8 @@ fn table(options: &Options, rows: &[(Work, Row)], hops: f64) -> String {
     let _ = writeln!(
         text,
         "| work | floor CPU-ns | edge CPU-ns | Kamailio CPU-ns | floor / edge | \
-         edge / floor | Kamailio / edge | edge rate/s | failed |\n|---|---|---|---|---|---|---|---|---|"
+         edge / floor | Kamailio / edge | edge rate/s | failed |\n\
+         |---|---|---|---|---|---|---|---|---|"
     );
     let cpu = |sample: &Sample| sample.cpu_ns;
     let mid = |samples: &[Sample], of: fn(&Sample) -> f64| {

@@ -189,11 +189,6 @@ impl Edge {
         })
     }
 
-    /// The process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.program.id()
-    }
-
     /// What `ringfence stats --json` prints.
     pub(crate) fn stats(&self) -> io::Result<serde_json::Value> {
         let output = Command::new(&self.binary)

@@ -1,6 +1,6 @@
 //! What a reactor counts, and how the control side reads it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::sip::{Counter, Counters, Usage};
 use crate::wire::Reason;
@@ -134,12 +134,14 @@ impl Snapshot {
     }
 }
 
-/// Numbers published by one shard: one writer, any readers, relaxed. A reader may see numbers of
-/// two publications side by side, but none of them ever goes back. Aligned, so that no two shards
+/// Numbers published by one shard: one writer, any readers, which see one publication whole: a
+/// sequence lock, whose writer never waits. Aligned, so that no two shards
 /// write into one cache line (or a pair of them, which some processors fetch together).
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Published {
+    /// Odd while a publication is being written; rises by two with each.
+    sequence: AtomicU64,
     values: [AtomicU64; Counter::COUNT],
     malformed: [AtomicU64; Reason::COUNT],
     stats: [AtomicU64; Stats::COUNT],
@@ -149,6 +151,7 @@ impl Published {
     /// All zero.
     pub(super) fn new() -> Self {
         Self {
+            sequence: AtomicU64::new(0),
             values: std::array::from_fn(|_| AtomicU64::new(0)),
             malformed: std::array::from_fn(|_| AtomicU64::new(0)),
             stats: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -157,6 +160,11 @@ impl Published {
 
     /// Publishes; the owning shard alone calls this.
     pub(super) fn publish(&self, counters: &Counters, stats: &Stats) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence
+            .store(sequence.wrapping_add(1), Ordering::Relaxed);
+        // A reader that sees one of the numbers below sees the odd sequence too.
+        fence(Ordering::Release);
         for (published, value) in self.values.iter().zip(counters.values()) {
             published.store(*value, Ordering::Relaxed);
         }
@@ -166,10 +174,25 @@ impl Published {
         for (published, value) in self.stats.iter().zip(stats.to_array()) {
             published.store(value, Ordering::Relaxed);
         }
+        self.sequence
+            .store(sequence.wrapping_add(2), Ordering::Release);
     }
 
     /// What was last published.
     pub(super) fn snapshot(&self) -> Snapshot {
+        loop {
+            let before = self.sequence.load(Ordering::Acquire);
+            let snapshot = self.read();
+            // The numbers are read before the sequence is read again.
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && before == self.sequence.load(Ordering::Relaxed) {
+                return snapshot;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn read(&self) -> Snapshot {
         Snapshot {
             values: std::array::from_fn(|index| self.values[index].load(Ordering::Relaxed)),
             malformed: std::array::from_fn(|index| self.malformed[index].load(Ordering::Relaxed)),
@@ -183,6 +206,31 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_never_sees_two_publications_side_by_side() {
+        let published = Published::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let counters = Counters::new();
+                for number in 0..20_000 {
+                    let stats = Stats {
+                        turns: number,
+                        message_bytes: number,
+                        ..Stats::default()
+                    };
+                    published.publish(&counters, &stats);
+                }
+            });
+            let mut last = 0;
+            while last < 19_999 {
+                let stats = published.snapshot().stats;
+                assert_eq!(stats.turns, stats.message_bytes);
+                assert!(stats.turns >= last);
+                last = stats.turns;
+            }
+        });
+    }
 
     #[test]
     fn what_was_published_is_what_is_read() {

@@ -422,7 +422,10 @@ mod tests {
         #[test]
         fn the_wheel_fires_what_a_sorted_map_fires(
             start in 0u64..1_000_000,
-            steps in prop::collection::vec((0u8..4, 0u64..400_000, any::<prop::sample::Index>()), 1..300),
+            steps in prop::collection::vec(
+                (0u8..4, 0u64..400_000, any::<prop::sample::Index>()),
+                1..300,
+            ),
         ) {
             let mut now = Time(0).plus_ms(start);
             let mut wheel = Wheel::with_capacity(64, now);

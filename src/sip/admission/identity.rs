@@ -1,9 +1,8 @@
 //! Whose name a request may carry.
 
-use super::Origin;
 use crate::limits;
 use crate::tenant::{Domain, Tables};
-use crate::wire::{HeaderName, Uri, Writer};
+use crate::wire::{Uri, Writer};
 
 /// True when a caller with the credential `username` of `domain` may be named by `from`: its user
 /// is that name or a number routed to the account, and its host is not another account's domain.
@@ -46,22 +45,5 @@ fn is_owned_number(tables: &Tables, domain: &Domain, from: &Uri<'_>) -> bool {
     match out.finish() {
         Some(length) => tables.owns_number(domain.account, &number[..length]),
         None => false,
-    }
-}
-
-/// True when a header named `name` is taken out of a request from `origin` before it is forwarded:
-/// identity is believed from trunks only.
-// RFC 3325 §5: P-Asserted-Identity of an untrusted element is removed. Remote-Party-ID and
-// Diversion (RFC 5806) say the same kind of thing and are treated alike.
-pub(crate) const fn removes_identity(origin: Origin, name: HeaderName) -> bool {
-    match origin {
-        Origin::Trunk { .. } => false,
-        Origin::Domain { .. } => matches!(
-            name,
-            HeaderName::PAssertedIdentity
-                | HeaderName::PPreferredIdentity
-                | HeaderName::RemotePartyId
-                | HeaderName::Diversion
-        ),
     }
 }

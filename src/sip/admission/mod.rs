@@ -8,7 +8,6 @@
 mod identity;
 mod refuse;
 
-pub(crate) use identity::removes_identity;
 pub(crate) use refuse::{answer_stranger, refuse};
 
 use super::auth::{Authenticator, Verdict};

@@ -163,11 +163,6 @@ impl Authenticator {
         }
     }
 
-    /// The shard that issued a nonce, unchecked.
-    pub(crate) fn issuer(nonce: &[u8]) -> Option<ShardId> {
-        nonce::issuer(nonce)
-    }
-
     /// The first of `lists` with a credential of `user` that the response fits.
     fn find_list(
         &self,
@@ -300,7 +295,8 @@ fn question<'a>(
 /// True when the digest's uri names what the request is for: the Request-URI itself, its host, the
 /// domain, or this node.
 // RFC 7616 §3.4.6 deviation: the two URIs need not be equal, because user agents write the
-// registrar's or the outbound proxy's name there; credentials for another host are refused with 400.
+// registrar's or the outbound proxy's name there; credentials for another host are refused
+// with 400.
 fn is_uri_of(settings: &Settings, domain: &Domain, request_uri: &[u8], digest_uri: &[u8]) -> bool {
     if request_uri == digest_uri {
         return true;

@@ -165,12 +165,6 @@ impl Mint {
     }
 }
 
-/// The shard named in a nonce, unchecked.
-pub(super) fn issuer(text: &[u8]) -> Option<ShardId> {
-    let octets = decode(text)?;
-    (octets[0] >> 6 == VERSION).then_some(ShardId(octets[0] & 0x3F))
-}
-
 fn derive(mac: &Hmac<Sha256>, purpose: &[u8]) -> [u8; 32] {
     let mut mac = mac.clone();
     mac.update(purpose);
@@ -239,7 +233,6 @@ mod tests {
         );
         let nonce = mint.read(&text).unwrap();
         assert_eq!(nonce.shard, ShardId(63));
-        assert_eq!(issuer(&text), Some(ShardId(63)));
         assert_eq!(nonce.issued_at(), seconds(1234));
         assert!(mint.is_of_this_boot(nonce));
         assert!(mint.is_bound_to(nonce, source("192.0.2.7:5060")));
@@ -265,7 +258,6 @@ mod tests {
             &[b'='; 33],
         ] {
             assert_eq!(mint.read(bad), None);
-            assert_eq!(issuer(bad), None);
         }
     }
 

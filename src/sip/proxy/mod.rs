@@ -271,6 +271,9 @@ impl Proxy {
             return;
         };
         self.account(reach.turn, &context, status);
+        reach
+            .transactions
+            .abandon_server(reach.turn, context.server);
         let mut next = context.branches;
         while let Some(branch) = next.and_then(|key| self.branches.remove(key)) {
             if branch.phase != context::Phase::Finished {

@@ -126,6 +126,7 @@ impl Sources {
     }
 
     /// True when `source` has answered a challenge within the last hour.
+    #[cfg(test)]
     pub(crate) fn is_proved(&self, now: Time, source: SourceAddr) -> bool {
         let prefix = prefix(source);
         let set = &self.sets[self.set_of(prefix)].0;

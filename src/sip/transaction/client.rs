@@ -1,7 +1,7 @@
 //! Live client transactions (RFC 3261 §17.1), and the CANCEL that belongs to one (§9.1).
 
 use super::super::turn::Turn;
-use super::super::{Arrival, BufferId, Buffers, Counter, Flow, Key, Slab};
+use super::super::{Arrival, BufferId, Counter, Flow, Key, Slab};
 use super::absorber::Remains;
 use super::chains::Chains;
 use super::clock::{self, Clock, is_reliable};
@@ -148,16 +148,6 @@ impl Transactions {
             return None;
         }
         Some(ClientId(key))
-    }
-
-    /// The request as it was sent on this branch; `None` once a final response was passed.
-    pub(crate) fn request_of<'b>(
-        &self,
-        buffers: &'b Buffers,
-        client: ClientId,
-    ) -> Option<&'b [u8]> {
-        let client = self.clients.slab.get(client.0)?;
-        Some(buffers.octets(client.request))
     }
 
     /// A response whose top Via branch is ours and names `client` arrived on `arrival`. Drives the

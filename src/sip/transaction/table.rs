@@ -12,6 +12,7 @@ macro_rules! vocabulary {
     ) => {
         $(#[doc = $about])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(dead_code, reason = "timers D, I, J, K, L and M run out in the absorber")]
         pub(super) enum $name { $($(#[doc = $help])+ $variant,)+ }
 
         #[cfg(test)]

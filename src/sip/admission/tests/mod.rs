@@ -554,32 +554,3 @@ fn with_credentials_from_names_the_caller_and_by_acl_alone_it_is_free() {
     let text = testing::request("INVITE", "sip:bob@acl.test", "<sip:+15550199@x.test>", "");
     assert!(fixture.admit(OFFICE, &text).is_ok());
 }
-
-#[test]
-fn identity_is_believed_from_trunks_only() {
-    let domain = DomainId(1);
-    let user = |authenticated| Origin::Domain {
-        domain,
-        target: domain,
-        authenticated,
-    };
-    let trunk = Origin::Trunk { trunk: TrunkId(1) };
-    for name in [
-        HeaderName::PAssertedIdentity,
-        HeaderName::PPreferredIdentity,
-        HeaderName::RemotePartyId,
-        HeaderName::Diversion,
-    ] {
-        assert!(removes_identity(user(true), name) && removes_identity(user(false), name));
-        assert!(!removes_identity(trunk, name));
-    }
-    for name in [
-        HeaderName::Privacy,
-        HeaderName::From,
-        HeaderName::Other,
-        HeaderName::Contact,
-    ] {
-        assert!(!removes_identity(user(false), name) && !removes_identity(trunk, name));
-    }
-    assert_eq!(testing::arrival(OFFICE).flow.listener(), ListenerId(0));
-}

@@ -72,7 +72,6 @@ pub(super) struct Bench {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) text: String,
-    pub(super) flow: Flow,
 }
 
 impl Answer {
@@ -178,9 +177,9 @@ impl Bench {
         let sent = self.sends();
         match disposition {
             Disposition::Answered => {
-                let [(flow, text)] = sent.try_into().unwrap();
+                let [(_, text)] = sent.try_into().unwrap();
                 let status = text[8..11].parse().unwrap();
-                Some(Answer { status, text, flow })
+                Some(Answer { status, text })
             }
             Disposition::Dropped(_) => {
                 assert_eq!(sent, []);

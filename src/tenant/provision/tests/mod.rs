@@ -1,3 +1,5 @@
+//! The provisioning file: what is read from it, and every error with its line.
+
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
 mod accounts;
