@@ -8,7 +8,9 @@
 mod identity;
 mod refuse;
 
-pub(crate) use refuse::{answer_stranger, refuse};
+#[cfg(test)]
+use refuse::answer_stranger;
+pub(crate) use refuse::{answer_options, refuse};
 
 use super::auth::{Authenticator, Verdict};
 use super::rate::Sources;

@@ -384,9 +384,7 @@ impl Parts {
         message: Message<'_>,
     ) -> Disposition {
         let Self { sources, .. } = self;
-        admission::answer_stranger(turn, sources, arrival, message, 200, |out| {
-            out.put(CAPABILITIES);
-        })
+        admission::answer_options(turn, sources, arrival, message, CAPABILITIES)
     }
 
     pub(super) fn receive_from_shard(
