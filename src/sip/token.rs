@@ -67,7 +67,8 @@ impl Branch {
         encode(&bytes, out);
     }
 
-    /// Reads a branch of ours; `None` when it is not ours or its check fails under every key.
+    /// Reads a branch of ours; `None` when it is not ours, its check fails under every key, or it
+    /// was written before this start.
     pub(crate) fn read(branch: &[u8], keys: &Keys, node: NodeId, bound: &[u8]) -> Option<Self> {
         let token = branch.strip_prefix(MAGIC_COOKIE)?;
         let mut bytes = [0u8; BRANCH_BYTES];
@@ -550,6 +551,11 @@ mod tests {
         );
         assert_eq!(Branch::read(&sent, &keys, NodeId(1), b"elsewhere"), None);
         assert_eq!(Branch::read(&sent, &keys, NodeId(2), b"upstream"), None);
+        let restarted = Keys { boot: 8, ..keys };
+        assert_eq!(
+            Branch::read(&sent, &restarted, NodeId(1), b"upstream"),
+            None
+        );
     }
 
     #[test]

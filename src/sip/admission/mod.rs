@@ -8,7 +8,9 @@
 mod identity;
 mod refuse;
 
-pub(crate) use refuse::{answer_stranger, refuse};
+#[cfg(test)]
+use refuse::answer_stranger;
+pub(crate) use refuse::{answer_options, refuse};
 
 use super::auth::{Authenticator, Verdict};
 use super::rate::Sources;
@@ -306,7 +308,7 @@ fn from_uri(message: Message<'_>) -> Option<Uri<'_>> {
 }
 
 /// The domain named `host`, in any case and with or without a trailing dot.
-fn domain_of<'a>(tables: &'a Tables, host: &[u8]) -> Option<&'a Domain> {
+pub(crate) fn domain_of<'a>(tables: &'a Tables, host: &[u8]) -> Option<&'a Domain> {
     tables.domain_by_name(without_dot(host))
 }
 

@@ -55,6 +55,20 @@ fn a_callee_of_another_shard_is_located_there() {
 }
 
 #[test]
+fn an_icmp_error_that_another_shard_hears_of_fails_the_branch() {
+    let mut world = world(2);
+    let shard = far_shard(&world);
+    let invite = request(CALLER, "INVITE", "sip:bob@example.test", "l3", "");
+    world.send_to(shard, CALLER, 0, invite.as_bytes());
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(BOB, "INVITE sip:bob@10.0.0.1 ");
+    world.unreachable(1 - shard, BOB, 0);
+    world.expect(CALLER, "SIP/2.0 500");
+    world.expect_silence();
+    world.check_sums();
+}
+
+#[test]
 fn a_call_cancelled_while_it_is_located_ends_at_once() {
     let mut world = world(2);
     let shard = far_shard(&world);
@@ -311,6 +325,28 @@ fn options_to_the_edge_tell_what_it_can_do() {
     );
     world.expect(ELSEWHERE, "SIP/2.0 404");
     world.expect_silence();
+    world.check_sums();
+}
+
+#[test]
+fn options_in_a_flood_are_answered_without_what_the_source_has_no_credit_for() {
+    let mut world = World::with_settings(TENANTS, 1, |settings| {
+        settings.source_allowance_bytes = 4096;
+    });
+    let text = request(
+        ELSEWHERE,
+        "OPTIONS",
+        "sip:192.0.2.1",
+        "p3",
+        "Subject: as long as it is\r\n",
+    );
+    let mut bare = 0;
+    for _ in 0..1000 {
+        world.send(ELSEWHERE, &text);
+        let ok = world.expect(ELSEWHERE, "SIP/2.0 200");
+        bare += usize::from(!ok.contains("Allow:"));
+    }
+    assert!((1..1000).contains(&bare), "{bare}");
     world.check_sums();
 }
 
