@@ -223,7 +223,9 @@ fn guesses_with_a_nonce_of_another_network_are_charged_like_any() {
     let mut fixture = Fixture::new();
     fixture.world.settings.source_allowance_bytes = 1 << 20;
     let uri = "sip:bob@cred.test";
-    let challenge = fixture.answer("192.0.2.77:5060", &call(uri, "")).unwrap();
+    let challenge = fixture
+        .answer("198.51.100.77:5060", &call(uri, ""))
+        .unwrap();
     let nonce = challenge_value(&challenge, "nonce").unwrap();
     let value = Login {
         uri,
