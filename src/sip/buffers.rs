@@ -314,7 +314,9 @@ mod tests {
             let id = buffers.store(octets).expect("there is room");
             buffers.release(id);
         }
-        kept.map(|id| buffers.release(id));
+        for id in kept {
+            buffers.release(id);
+        }
         assert_eq!(buffers.bytes_used(), 0);
     }
 

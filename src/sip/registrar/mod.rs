@@ -197,11 +197,7 @@ impl Registrar {
             turn.counters.add(Counter::RegistersRefused);
             return Err(Refusal::Status(403, Counter::RefusedIdentity));
         }
-        let asker = Asker {
-            domain,
-            accepted,
-            id,
-        };
+        let asker = Asker { accepted, id };
         Ok(match self.obey(turn, arrival, message, aor, &asker) {
             Ok(()) => Outcome::Accepted(id),
             Err(refused) => Outcome::Refused(refused),
@@ -215,7 +211,7 @@ impl Registrar {
         arrival: Arrival,
         message: Message<'_>,
         aor: &[u8],
-        asker: &Asker<'_>,
+        asker: &Asker,
     ) -> Result<(), Refused> {
         let mut wanted = WantedList::default();
         let ask = contacts::read(turn, arrival, message, &mut wanted)?;
@@ -326,8 +322,7 @@ enum Outcome {
 
 /// Who sent a REGISTER.
 #[derive(Debug)]
-struct Asker<'t> {
-    domain: &'t Domain,
+struct Asker {
     accepted: admission::Accepted,
     id: RequestId,
 }
