@@ -7,7 +7,7 @@ use crate::sip::rate::Sources;
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, Counter, Disposition, Flow, Settings, reply};
 use crate::tenant::{Domain, Tables};
-use crate::wire::{HeaderName, Message, Method, Uri, Writer};
+use crate::wire::{HeaderName, Message, Method, Writer};
 
 /// Answers a refusal and counts it. An ACK is never answered (RFC 3261 §17.1.1.3), and a source
 /// that has spent its budget, or has proved nothing and sent less than the answer weighs, hears
@@ -170,7 +170,7 @@ fn is_listed(
         return false;
     }
     let named = || {
-        let uri = Uri::parse(message.request_line()?.uri).ok()?;
+        let uri = message.request_uri()?;
         super::domain_of(turn.tables, uri.host)
     };
     let source = arrival.flow.peer().ip();

@@ -19,8 +19,6 @@ mod strings;
 mod sweep;
 mod targets;
 
-use std::hash::Hasher as _;
-
 use siphasher::{sip, sip128};
 
 pub(crate) use binding::Q_ABSENT;
@@ -34,8 +32,9 @@ use index::Index;
 use strings::Strings;
 use sweep::Sweep;
 
+use super::gather::Gather;
 use super::turn::Turn;
-use super::{Counter, Flow, Keys, ShardId, Slab, Time, Timer, TimerKind, Wheel};
+use super::{Bytes, Counter, Flow, Keys, ShardId, Slab, Time, Timer, TimerKind, Wheel};
 use crate::limits;
 use crate::tenant::{CredentialListId, Tables};
 
@@ -74,16 +73,6 @@ pub(crate) struct Location {
     swept: u64,
     /// The sweep in progress.
     sweep: Option<Sweep>,
-}
-
-/// Octets of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LocationBytes {
-    /// Of entries in use, their timers in the wheel, the whole index and every page of texts that
-    /// holds one.
-    pub(crate) occupied: usize,
-    /// Allocated at start, timers apart.
-    pub(crate) allocated: usize,
 }
 
 impl Location {
@@ -180,15 +169,15 @@ impl Location {
     pub(crate) fn request_id(&self, message: crate::wire::Message<'_>) -> RequestId {
         let via = message.top_via();
         let port = via.port.unwrap_or(0).to_be_bytes();
-        let mut hasher = sip::SipHasher13::new_with_key(&self.hash_key);
+        let mut input = Gather::new(sip::SipHasher13::new_with_key(&self.hash_key));
         for part in [via.branch, b"\0", via.host, b"\0", &port] {
-            hasher.write(part);
+            input.put(part);
         }
         let call_id = sip128::SipHasher13::new_with_key(&self.hash_key).hash(message.call_id());
         RequestId {
             call_id: [call_id.h1, call_id.h2],
             cseq: message.cseq().number,
-            branch: hasher.finish(),
+            branch: input.finish(),
         }
     }
 
@@ -215,19 +204,20 @@ impl Location {
         self.bindings.len()
     }
 
-    /// What the table costs.
-    pub(crate) fn bytes(&self) -> LocationBytes {
+    /// What the table costs: of entries in use with their timers in the wheel, the whole index and
+    /// every page of texts that holds one.
+    pub(crate) fn bytes(&self) -> Bytes {
         let fixed = self.index.bytes() + self.agents.bytes();
         let binding = Slab::<Binding>::slot_bytes();
         let aor = Slab::<AddressOfRecord>::slot_bytes();
-        LocationBytes {
+        Bytes {
             occupied: fixed
                 + self.strings.bytes_used()
                 + self.bindings.len() as usize * (binding + TIMER_BYTES)
                 + self.aors.len() as usize * aor,
             allocated: fixed
                 + self.strings.bytes_allocated()
-                + self.bindings.capacity() as usize * (binding + aor),
+                + self.bindings.capacity() as usize * (binding + TIMER_BYTES + aor),
         }
     }
 

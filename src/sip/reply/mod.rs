@@ -4,8 +4,8 @@
 //! answered again, alike.
 
 use siphasher::sip::SipHasher24;
-use std::hash::Hasher;
 
+use super::gather::Gather;
 use super::turn::Turn;
 use super::{Arrival, Flow, Settings};
 use crate::wire::{Message, ReplyTo, ResponseHead, Transport, Writer, host_addr, reason_phrase};
@@ -50,19 +50,19 @@ pub(crate) fn reply_flow(arrival: Arrival, message: Message<'_>) -> Flow {
 /// has in common, 16 characters.
 // RFC 3261 §8.2.7: a stateless UAS must give the same To tag to every retransmission.
 pub(crate) fn stateless_tag(turn: &Turn<'_>, message: Message<'_>) -> [u8; TAG_CHARS] {
-    let mut hash = SipHasher24::new_with_key(&turn.keys.hash);
+    let mut input = Gather::new(SipHasher24::new_with_key(&turn.keys.hash));
     for part in [
         message.top_via().branch,
         message.call_id(),
         message.from_tag(),
     ] {
-        hash.write(part);
+        input.put(part);
         // No octet of a message can stand for the border between two parts: 0 is refused.
-        hash.write(&[0]);
+        input.put(&[0]);
     }
-    hash.write(&message.cseq().number.to_be_bytes());
+    input.put(&message.cseq().number.to_be_bytes());
     let mut tag = [0; TAG_CHARS];
-    let bits = hash.finish();
+    let bits = input.finish();
     for (at, character) in tag.iter_mut().enumerate() {
         *character = b"0123456789abcdef"[(bits >> (60 - 4 * at)) as usize & 15];
     }

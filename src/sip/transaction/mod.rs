@@ -25,7 +25,7 @@ mod table;
 mod tests;
 
 use super::turn::Turn;
-use super::{BufferId, Flow, Key, Timer, TimerKind};
+use super::{BufferId, Bytes, Flow, Key, Timer, TimerKind};
 use crate::limits;
 use crate::wire::Index;
 use absorber::Absorbers;
@@ -141,6 +141,11 @@ impl Transactions {
     /// Live server transactions, live client transactions, absorbers.
     pub(crate) fn sizes(&self) -> (u32, u32, u32) {
         (self.servers.len(), self.clients.len(), self.absorbers.len())
+    }
+
+    /// What finished transactions cost, octets of messages apart.
+    pub(crate) fn finished_bytes(&self) -> Bytes {
+        self.absorbers.bytes()
     }
 
     /// Keeps a message of a live transaction. In a full arena finished transactions make room,
