@@ -18,7 +18,7 @@ help:
 	@echo 'make run        build and start the edge with $(CONFIG)'
 	@echo 'make test       format, lints, every test, documentation'
 	@echo 'make bench      the measurements of docs/measurements.md'
-	@echo 'make load       every SIPp scenario against edges of its own'
+	@echo 'make load       every SIPp scenario, and 20 000 phones that refresh, against edges of its own'
 	@echo 'make deps, deps-test, deps-peers   install what is missing for these'
 
 deps:
@@ -50,6 +50,7 @@ bench: deps-test deps-peers
 load: deps-test
 	$(CARGO) build --release --workspace
 	$(TARGET)/release/ringfence-loadtest sipp --edge $(TARGET)/release/ringfence
+	$(TARGET)/release/ringfence-loadtest refresh --edge $(TARGET)/release/ringfence
 
 clean:
 	$(CARGO) clean

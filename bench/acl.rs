@@ -14,7 +14,7 @@ mod harness;
 
 use harness::{Case, Quartiles, compare, print_machine, thread_cpu};
 
-/// DESIGN §5: a hot look-up, and the build of a million prefixes.
+/// Goals: a hot look-up, and the build of a million prefixes.
 const HOT_NANOSECONDS_GOAL: f64 = 15.0;
 const BUILD_SECONDS_GOAL: f64 = 1.0;
 

@@ -15,7 +15,7 @@ use harness::{Case, compare, print_machine};
 /// More than either message has.
 const HTTP_HEADERS_MAX: usize = 64;
 
-/// DESIGN §5: at most this many times httparse, and at most 400 ns.
+/// Goals: at most this many times httparse, and at most 400 ns.
 const RATIO_GOAL: f64 = 1.5;
 const NANOSECONDS_GOAL: f64 = 400.0;
 

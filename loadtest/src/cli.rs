@@ -17,6 +17,7 @@ use crate::call::{CallThrough, Calls};
 use crate::compare;
 use crate::load::{self, Load};
 use crate::mixed::Mixed;
+use crate::refresh;
 use crate::register::{Auth, Options, Phones, Register};
 use crate::report::Report;
 use crate::sipp;
@@ -97,6 +98,30 @@ enum Command {
         /// Only scenarios whose name contains this.
         #[arg(long, default_value = "")]
         only: String,
+    },
+    /// Phones that refresh at half of what an edge can take; none may be lost.
+    Refresh {
+        /// The edge's binary.
+        #[arg(long, default_value = "target/release/ringfence")]
+        edge: PathBuf,
+        /// Phones, registered with digest.
+        #[arg(long, default_value_t = 20_000)]
+        users: u64,
+        /// Source addresses they are spread over.
+        #[arg(long, default_value_t = 1)]
+        peers: u64,
+        /// Seconds of refreshes.
+        #[arg(long, default_value_t = 60.0)]
+        seconds: f64,
+        /// Number of shards.
+        #[arg(long, default_value_t = 1)]
+        shards: usize,
+        /// I/O backend.
+        #[arg(long, default_value = "uring")]
+        io: String,
+        /// Port on 127.0.0.1.
+        #[arg(long, default_value_t = 15_090)]
+        port: u16,
     },
     /// The edge beside the floor and Kamailio, in interleaved rounds; prints a table.
     Compare {
@@ -317,6 +342,25 @@ pub(crate) fn main() -> ExitCode {
                 only: only.clone(),
             });
         }
+        Command::Refresh {
+            edge,
+            users,
+            peers,
+            seconds,
+            shards,
+            io,
+            port,
+        } => {
+            return refresh(&refresh::Options {
+                edge: edge.clone(),
+                users: *users,
+                peers: *peers,
+                seconds: *seconds,
+                shards: *shards,
+                io: io.clone(),
+                port: *port,
+            });
+        }
         Command::Provision { folder, phones } => {
             return match provision(folder, phones) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -372,6 +416,24 @@ fn sipp(options: &sipp::Options) -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("ringfence-loadtest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refresh(options: &refresh::Options) -> ExitCode {
+    match refresh::run(options) {
+        Ok(reports) => {
+            reports.iter().for_each(|report| print(report, false));
+            let failed = |it: &Report| it.lost + it.refused.values().sum::<u64>();
+            if reports.iter().map(failed).sum::<u64>() == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
         Err(error) => {
             eprintln!("ringfence-loadtest: {error}");
             ExitCode::FAILURE

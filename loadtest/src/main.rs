@@ -12,6 +12,7 @@ mod load;
 mod message;
 mod mixed;
 mod process;
+mod refresh;
 mod register;
 mod report;
 mod sipp;

@@ -1,3 +1,5 @@
+//! The table beside a scan of its entries.
+
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

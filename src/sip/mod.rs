@@ -37,7 +37,7 @@ pub use auth::DigestMeasure;
 pub use buffers::{BufferId, Buffers};
 pub use command::{BindingFilter, BindingRow, Command, Report};
 pub use counters::{Counter, Counters, Disposition};
-pub use edge::Edge;
+pub use edge::{Edge, Kept};
 pub use flow::{Arrival, Flow, ListenerId, ShardId, SourceAddr};
 pub use outbox::{Action, Outbox, Send, ShardMessage};
 pub use random::Random;

@@ -38,6 +38,6 @@ pub struct WallTime(pub u64);
 pub struct Now {
     /// For timers.
     pub time: Time,
-    /// For nonces, logs and people.
+    /// For people: when something was registered.
     pub wall: WallTime,
 }

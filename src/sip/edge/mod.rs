@@ -38,6 +38,17 @@ pub struct Edge {
     core: Core,
 }
 
+/// What one shard keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Bindings.
+    pub bindings: u32,
+    /// Timers that run.
+    pub timers: u32,
+    /// Octets of messages, slack included.
+    pub message_bytes: usize,
+}
+
 /// Everything but the scanner's scratch.
 #[derive(Debug)]
 struct Core {
@@ -252,6 +263,15 @@ impl Edge {
     pub fn sizes(&self) -> (u32, u32, u32, u32) {
         let (servers, clients, absorbers) = self.core.parts.transactions.sizes();
         (servers, clients, absorbers, self.core.parts.proxy.len())
+    }
+
+    /// What is kept beside what [`Self::sizes`] tells.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            bindings: self.core.parts.registrar.len(),
+            timers: self.core.wheel.len(),
+            message_bytes: self.core.buffers.bytes_used(),
+        }
     }
 
     /// True when nothing is in progress, so that a draining process may end.

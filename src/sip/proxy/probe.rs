@@ -217,7 +217,7 @@ impl Proxy {
     /// A final answer, or a provisional one, to OPTIONS of ours.
     pub(super) fn handle_probe_response(&mut self, turn: &mut Turn<'_>, key: Key, status: u16) {
         if status >= 200 {
-            // DESIGN: whoever answers is alive, but for those who say that they can not.
+            // Whoever answers is alive, but for those who say that they can not.
             self.hear_once(turn, key, !matches!(status, 408 | 503));
         }
     }

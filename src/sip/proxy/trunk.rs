@@ -1,4 +1,5 @@
-//! Trunk targets: which is tried next, and which are down (DESIGN: priority, weight, failover).
+//! Trunk targets: which is tried next (by priority and weight), and which are passed over because
+//! they failed.
 
 use std::net::SocketAddr;
 

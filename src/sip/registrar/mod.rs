@@ -123,6 +123,9 @@ impl Registrar {
             }
             Outcome::Refused(refused) => {
                 turn.counters.add(Counter::RegistersRefused);
+                if refused == Refused::Unavailable {
+                    turn.counters.add(Counter::RefusedOverload);
+                }
                 answer::refuse(turn, arrival, message, refused)
             }
         };

@@ -96,6 +96,7 @@ fn a_full_table_is_503_with_nothing_changed_and_still_exchanges_contacts() {
         (answer.status, answer.headers("Retry-After")),
         (503, vec!["5"])
     );
+    assert_eq!(bench.count(Counter::RefusedOverload), 1);
     assert_eq!(bench.list(&Default::default()), before);
     assert_eq!((bench.wheel.len(), bench.registrar.bytes()), (armed, bytes));
     assert_eq!(

@@ -459,6 +459,7 @@ fn draining_refuses_what_is_new_and_serves_what_is_there() {
         (answer.status, answer.headers("Retry-After")),
         (503, vec!["5"])
     );
+    assert_eq!(bench.count(Counter::RefusedOverload), 1);
     assert_eq!(
         phone.contact(&mut bench, "<sip:alice@192.0.2.50>").status,
         200

@@ -1,3 +1,5 @@
+//! Accounts, domains, credentials and access control lists in a file: names, bounds, uniqueness.
+
 use super::{GOOD, problems, refused, refused_at};
 
 #[test]

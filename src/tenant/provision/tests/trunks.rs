@@ -1,3 +1,5 @@
+//! Trunks and routes in a file: who may use which, and their bounds.
+
 use super::{GOOD, problems, refused, refused_at};
 
 #[test]

@@ -1,3 +1,5 @@
+//! Users files: their form, their size, and errors that name a line and never a password.
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
