@@ -385,6 +385,7 @@ fn source_of(message: &ShardMessage) -> Option<SourceAddr> {
         | ShardMessage::Permit { .. }
         | ShardMessage::Permitted { .. }
         | ShardMessage::Release { .. }
-        | ShardMessage::TargetState { .. } => None,
+        | ShardMessage::TargetState { .. }
+        | ShardMessage::Unreachable { .. } => None,
     }
 }

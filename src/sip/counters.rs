@@ -128,6 +128,8 @@ counters! {
     RefusedTooManyHops = "refused_too_many_hops_total",
     /// Refused: loop.
     RefusedLoop = "refused_loop_total",
+    /// Refused: a SUBSCRIBE to an event that nobody here tells of (489).
+    RefusedEvent = "refused_event_total",
     /// Refused: a limit of the domain or trunk.
     RefusedLimit = "refused_limit_total",
     /// Refused with 503: a table or queue is full, or the node drains.

@@ -88,6 +88,11 @@ pub enum ShardMessage {
         /// True when it answers.
         alive: bool,
     },
+    /// An ICMP error came back for this flow.
+    Unreachable {
+        /// The flow.
+        flow: super::Flow,
+    },
 }
 
 impl ShardMessage {

@@ -285,7 +285,13 @@ impl HeaderName {
     pub(super) fn read(bytes: &[u8], start: usize, end: usize) -> (Self, usize) {
         let line = &bytes[start..];
         let length = class::find_byte(&line[..end - start], b':');
-        (Self::at(line, length), start + length)
+        // A name alone on its line is none: no value follows it.
+        let name = if length < end - start {
+            Self::at(line, length)
+        } else {
+            Self::Other
+        };
+        (name, start + length)
     }
 }
 
@@ -368,8 +374,10 @@ mod tests {
             (HeaderName::Other, 30)
         );
         assert_eq!(read("no colon"), (HeaderName::Other, 8));
+        assert_eq!(read("Content-Length"), (HeaderName::Other, 14));
         // The colon of the next line is not this line's.
-        assert_eq!(HeaderName::read(b"Via\r\nTo: x      ", 0, 3).1, 3);
+        let read = HeaderName::read(b"Via\r\nTo: x      ", 0, 3);
+        assert_eq!(read, (HeaderName::Other, 3));
     }
 
     proptest! {

@@ -285,6 +285,13 @@ mod tests {
                 true,
             ),
             (with("no colon\r\n"), Reason::HeaderSyntax, true),
+            (with("Via\r\n"), Reason::HeaderSyntax, true),
+            (with("l\r\n"), Reason::HeaderSyntax, true),
+            (
+                with("Content-Length\r\n : 0\r\n"),
+                Reason::HeaderSyntax,
+                true,
+            ),
             (with(": no name\r\n"), Reason::HeaderSyntax, true),
             (with("two words: x\r\n"), Reason::HeaderSyntax, true),
             (with("X: a\rb\r\n"), Reason::BareCr, true),

@@ -207,7 +207,8 @@ impl Core for ScriptCore {
             ShardMessage::Register { .. }
             | ShardMessage::Cancel { .. }
             | ShardMessage::CancelTaken { .. }
-            | ShardMessage::TargetState { .. } => panic!("nobody sends this"),
+            | ShardMessage::TargetState { .. }
+            | ShardMessage::Unreachable { .. } => panic!("nobody sends this"),
         }
     }
 

@@ -306,7 +306,7 @@ fn from_uri(message: Message<'_>) -> Option<Uri<'_>> {
 }
 
 /// The domain named `host`, in any case and with or without a trailing dot.
-fn domain_of<'a>(tables: &'a Tables, host: &[u8]) -> Option<&'a Domain> {
+pub(crate) fn domain_of<'a>(tables: &'a Tables, host: &[u8]) -> Option<&'a Domain> {
     tables.domain_by_name(without_dot(host))
 }
 

@@ -9,7 +9,8 @@ use crate::sip::token::Branch;
 use crate::sip::transaction::{ClientId, ResponseVerdict, ServerMatch, TimerVerdict};
 use crate::sip::turn::Turn;
 use crate::sip::{
-    Arrival, Counter, Disposition, ShardId, ShardMessage, Timer, TimerKind, home, location, reply,
+    Arrival, Counter, Disposition, Flow, ShardId, ShardMessage, Timer, TimerKind, home, location,
+    reply,
 };
 use crate::wire::{Index, Message, Method, Rejected, Uri, Verdict, Writer};
 
@@ -195,7 +196,7 @@ impl Parts {
         {
             return self.handle_matched(turn, arrival, message, method, found);
         }
-        let routes = Routes::read(turn.settings, turn.keys, message);
+        let routes = Routes::read(turn.tables, turn.settings, turn.keys, message);
         if let Some(dialog) = routes.dialog {
             return self.handle_in_dialog(turn, arrival, message, &routes, &dialog);
         }
@@ -449,7 +450,14 @@ impl Parts {
             } => {
                 self.proxy.set_target_state(turn, trunk, target, alive);
             }
+            ShardMessage::Unreachable { flow } => self.handle_unreachable(turn, flow),
         }
+    }
+
+    /// Nothing reaches the peer of `flow`: what waits for its answer fails.
+    pub(super) fn handle_unreachable(&mut self, turn: &mut Turn<'_>, flow: Flow) {
+        let (proxy, mut reach) = self.proxy_reach(turn);
+        proxy.handle_unreachable(&mut reach, flow);
     }
 
     pub(super) fn run_timer(&mut self, turn: &mut Turn<'_>, timer: Timer) {

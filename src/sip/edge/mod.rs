@@ -214,8 +214,18 @@ impl Edge {
     pub fn handle_unreachable(&mut self, now: Now, flow: Flow, out: &mut Outbox) {
         let (mut turn, parts) = self.core.split(now, out);
         turn.counters.add(Counter::SendFailed);
-        let (proxy, mut reach) = parts.proxy_reach(&mut turn);
-        proxy.handle_unreachable(&mut reach, flow);
+        parts.handle_unreachable(&mut turn, flow);
+        // The kernel gives an ICMP error to the socket that datagrams from that peer would go to,
+        // which among sockets of one port need not be the one that sent.
+        if matches!(flow, Flow::Udp { .. }) {
+            for shard in (0..turn.settings.shards).map(ShardId) {
+                if shard != turn.shard {
+                    // What a full queue loses is found out by the next retransmission.
+                    let told = ShardMessage::Unreachable { flow };
+                    turn.out.try_to_shard(shard, told, &[]);
+                }
+            }
+        }
         self.core.count_actions(out);
     }
 

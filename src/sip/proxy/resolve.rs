@@ -16,7 +16,7 @@ use crate::sip::transaction::Kind;
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, Counter, Disposition, Key, Keys, ShardId, ShardMessage};
 use crate::tenant::{AccountId, CredentialListId, Destination, Domain, Route, Tables, TrunkId};
-use crate::wire::{HeaderName, Message, Uri, Vias, Writer};
+use crate::wire::{HeaderName, Message, Method, Uri, Vias, Writer};
 
 /// What asking for contacts came to.
 enum Located {
@@ -95,6 +95,10 @@ impl Proxy {
         // ours; without it the dialog is none of ours, whoever asks.
         if !message.to_tag().is_empty() {
             return super::refuse_stateless(turn, arrival, message, 481, Counter::RefusedRoute);
+        }
+        // RFC 3680 §4.5: registrations are the registrar's to tell of, never a phone's.
+        if message.method() == Method::Subscribe && is_registration_event(message) {
+            return super::refuse_stateless(turn, arrival, message, 489, Counter::RefusedEvent);
         }
         if is_loop(turn, message) {
             return super::refuse_stateless(turn, arrival, message, 482, Counter::RefusedLoop);
@@ -355,6 +359,10 @@ impl Proxy {
         length: usize,
     ) -> Disposition {
         let Errand { key, message, goal } = errand;
+        if message.method() == Method::Subscribe && self.holds_sender(key, length) {
+            let counter = Some(Counter::RefusedEvent);
+            return self.refuse(reach, key, message, 489, counter);
+        }
         let count = TargetSet::new(&self.set[..length]).count();
         if count > 1 {
             let kept = reach.turn.buffers.store(&self.set[..length]);
@@ -385,6 +393,14 @@ impl Proxy {
         }
         self.arm(reach, key);
         Disposition::Forwarded
+    }
+
+    /// True when a contact in the scratch is whoever sent the request: phones subscribe to their
+    /// own address for what only a server knows, such as waiting messages.
+    fn holds_sender(&self, key: Key, length: usize) -> bool {
+        self.contexts.get(key).is_some_and(|context| {
+            TargetSet::new(&self.set[..length]).any(|target| target.flow == context.arrival.flow)
+        })
     }
 
     /// Sends the request to a trunk, once its limits allow it.
@@ -448,6 +464,14 @@ impl Proxy {
             .and_then(|length| turn.buffers.store(&octets[..length]));
         context.goal.is_some()
     }
+}
+
+/// True when Event names the package `reg` (RFC 3680).
+fn is_registration_event(message: Message<'_>) -> bool {
+    message.header(HeaderName::Event).is_some_and(|field| {
+        let package = field.value.split(|&octet| octet == b';').next();
+        package.is_some_and(|package| package.trim_ascii().eq_ignore_ascii_case(b"reg"))
+    })
 }
 
 fn source_of(admitted: &Admitted, arrival: Arrival) -> Source {

@@ -3,6 +3,7 @@
 
 use crate::sip::token::{Direction, RouteToken};
 use crate::sip::{Keys, Settings, admission};
+use crate::tenant::Tables;
 use crate::wire::{HeaderName, Message, NameAddr, NameAddrs, Splice, Uri, split_values};
 
 /// Leading Route values that may be ours: an outbound proxy, a Service-Route, and both of a double
@@ -36,7 +37,12 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// Reads the routes of `message`.
-    pub(crate) fn read(settings: &Settings, keys: &Keys, message: Message<'_>) -> Self {
+    pub(crate) fn read(
+        tables: &Tables,
+        settings: &Settings,
+        keys: &Keys,
+        message: Message<'_>,
+    ) -> Self {
         let mut routes = Self {
             dialog: None,
             leading: 0,
@@ -53,7 +59,9 @@ impl Routes {
             routes.strict = true;
         }
         for route in NameAddrs::new(message, HeaderName::Route) {
-            if routes.leading == OURS_MAX || !routes.take(settings, keys, message, route.ok()) {
+            if routes.leading == OURS_MAX
+                || !routes.take(tables, settings, keys, message, route.ok())
+            {
                 routes.more = true;
                 break;
             }
@@ -65,6 +73,7 @@ impl Routes {
     /// True when one more leading value is ours.
     fn take(
         &mut self,
+        tables: &Tables,
         settings: &Settings,
         keys: &Keys,
         message: Message<'_>,
@@ -81,7 +90,10 @@ impl Routes {
         let Ok(uri) = Uri::parse(route.uri) else {
             return false;
         };
-        if !admission::is_us(settings, uri.host, uri.port) {
+        // Phones write their domain where an outbound proxy is asked for.
+        if !admission::is_us(settings, uri.host, uri.port)
+            && admission::domain_of(tables, uri.host).is_none()
+        {
             return false;
         }
         self.forged |= self.dialog.is_some();

@@ -362,6 +362,15 @@ fn a_route_that_is_not_ours_makes_no_relay() {
     world.expect(CALLER, "SIP/2.0 100");
     let got = world.expect(BOB, "INVITE");
     assert!(headers(&got, "Route").is_empty());
+    // An outbound proxy that is named like the phone's domain.
+    let domain = "Route: <sip:Example.test:5060;lr>\r\n";
+    world.send(
+        CALLER,
+        &request(CALLER, "INVITE", "sip:bob@example.test", "o4", domain),
+    );
+    world.expect(CALLER, "SIP/2.0 100");
+    let got = world.expect(BOB, "INVITE");
+    assert!(headers(&got, "Route").is_empty());
     let both = "Route: <sip:192.0.2.1;lr>, <sip:203.0.113.200;lr>\r\n";
     world.send(
         CALLER,
@@ -370,6 +379,26 @@ fn a_route_that_is_not_ours_makes_no_relay() {
     world.expect(CALLER, "SIP/2.0 403");
     world.expect_silence();
     assert_eq!(world.count(Counter::RefusedRoute), 2);
+}
+
+#[test]
+fn a_subscription_never_goes_back_to_the_subscriber() {
+    let mut world = world();
+    let uri = "sip:bob@example.test";
+    let waiting = "Event: message-summary\r\n";
+    world.send(BOB, &request(BOB, "SUBSCRIBE", uri, "e1", waiting));
+    world.expect(BOB, "SIP/2.0 489");
+    // Another one's subscription is the phone's to judge.
+    world.send(CALLER, &request(CALLER, "SUBSCRIBE", uri, "e2", waiting));
+    let got = world.expect(BOB, "SUBSCRIBE");
+    world.send(BOB, &respond(&got, "200 OK", "b", ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    // Registrations are not.
+    let event = "o: Reg ;id=7\r\n";
+    world.send(CALLER, &request(CALLER, "SUBSCRIBE", uri, "e3", event));
+    world.expect(CALLER, "SIP/2.0 489");
+    world.expect_silence();
+    assert_eq!(world.count(Counter::RefusedEvent), 2);
 }
 
 #[test]

@@ -55,6 +55,20 @@ fn a_callee_of_another_shard_is_located_there() {
 }
 
 #[test]
+fn an_icmp_error_that_another_shard_hears_of_fails_the_branch() {
+    let mut world = world(2);
+    let shard = far_shard(&world);
+    let invite = request(CALLER, "INVITE", "sip:bob@example.test", "l3", "");
+    world.send_to(shard, CALLER, 0, invite.as_bytes());
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(BOB, "INVITE sip:bob@10.0.0.1 ");
+    world.unreachable(1 - shard, BOB, 0);
+    world.expect(CALLER, "SIP/2.0 500");
+    world.expect_silence();
+    world.check_sums();
+}
+
+#[test]
 fn a_call_cancelled_while_it_is_located_ends_at_once() {
     let mut world = world(2);
     let shard = far_shard(&world);
