@@ -171,8 +171,7 @@ impl<'a> Bench<'a> {
                 return Ok(Some(format!("registering the called user: {failure}")));
             }
         }
-        let mut answering = self.sipp("called", called, called_port, self.options.calls);
-        answering.arg("-aa");
+        let answering = self.sipp("called", called, called_port, self.options.calls);
         let answering_log = self.folder.join("called.out");
         let mut answering = Program::start(answering, &answering_log)?;
         std::thread::sleep(Duration::from_millis(300));

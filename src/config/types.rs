@@ -405,7 +405,7 @@ impl Default for Limits {
             timer_c_s: 181,
             contact_silence_ms: 5000,
             call_s_max: 14_400,
-            trunk_options_s: 30,
+            trunk_options_s: 0,
             drain_s_max: 30,
         }
     }
