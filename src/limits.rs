@@ -185,6 +185,10 @@ pub const ABSORBERS_PER_TIMER_MAX: usize = 1024;
 /// Finished transactions given up at once when the message arena has no room for a live one.
 pub const ABSORBERS_EVICTED_MAX: usize = 16;
 
+/// Smallest arena for messages: 2 MiB, a page of 64 KiB for each of the 23 size classes and nine
+/// more. Below that messages of other sizes can hold every page.
+pub const MESSAGE_BYTES_MIN: usize = 2 << 20;
+
 /// Client transactions looked at for one ICMP error; those on its flow are ended, others only
 /// share its place in the index.
 pub const FLOW_CLIENTS_SCANNED_MAX: usize = 1024;
@@ -205,6 +209,7 @@ const _: () = assert!(OUTBOX_TIMER_RESERVE_ACTIONS < OUTBOX_ACTIONS_MAX);
 const _: () = assert!(OUTBOX_TIMER_RESERVE_BYTES < OUTBOX_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(HEADER_FIELD_BYTES_MAX < DATAGRAM_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MIN >= 2 * DATAGRAM_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX <= PARTITIONS);
 const _: () = assert!(SHARDS_MAX <= u64::BITS as usize);
 const _: () = assert!(SUBMISSION_BYTES_MAX >= 2 * DATAGRAM_BYTES_MAX);
@@ -236,6 +241,14 @@ pub struct Capacity {
     pub nonces: u32,
     /// Calls with a record (those that count toward a limit).
     pub calls: u32,
+}
+
+impl Capacity {
+    /// Live client transactions, and as many branches of proxied requests.
+    #[must_use]
+    pub const fn client_transactions(&self) -> u32 {
+        self.transactions.saturating_mul(BRANCHES_PER_REQUEST)
+    }
 }
 
 impl Default for Capacity {

@@ -19,11 +19,13 @@ const SAMPLE: Duration = Duration::from_millis(10);
 /// Rounds that may be measured again for stolen time, as a multiple of the rounds asked for.
 const RETRIES: usize = 2;
 
-/// One thing to measure; `run(n)` does it `n` times.
+/// One thing to measure; `run(n)` does it `n` times and says how long that took.
 pub(crate) struct Case<'a> {
     /// What it is.
     pub(crate) name: &'a str,
-    run: Box<dyn FnMut(u64) + 'a>,
+    run: Box<dyn FnMut(u64) -> Duration + 'a>,
+    /// How many of what figures are for are done at once.
+    batch: usize,
 }
 
 impl<'a> Case<'a> {
@@ -32,10 +34,26 @@ impl<'a> Case<'a> {
         Self {
             name,
             run: Box::new(move |count| {
+                let start = thread_cpu();
                 for _ in 0..count {
                     once();
                 }
+                thread_cpu() - start
             }),
+            batch: 1,
+        }
+    }
+
+    /// A case of which `once` does `batch` at once and says how long the part took that counts.
+    pub(crate) fn timed(
+        name: &'a str,
+        batch: usize,
+        mut once: impl FnMut() -> Duration + 'a,
+    ) -> Self {
+        Self {
+            name,
+            run: Box::new(move |count| (0..count).map(|_| once()).sum()),
+            batch,
         }
     }
 }
@@ -145,10 +163,7 @@ fn rounds_wanted() -> usize {
 fn calibrate(case: &mut Case<'_>) -> u64 {
     let mut count = 1;
     loop {
-        let start = thread_cpu();
-        (case.run)(count);
-        let spent = thread_cpu() - start;
-        if spent >= SAMPLE {
+        if (case.run)(count) >= SAMPLE {
             return count;
         }
         count *= 2;
@@ -157,9 +172,7 @@ fn calibrate(case: &mut Case<'_>) -> u64 {
 
 /// Processor time of one run in nanoseconds.
 fn sample(case: &mut Case<'_>, count: u64) -> f64 {
-    let start = thread_cpu();
-    (case.run)(count);
-    (thread_cpu() - start).as_nanos() as f64 / count as f64
+    (case.run)(count).as_nanos() as f64 / (count as f64 * case.batch as f64)
 }
 
 /// Processor time of this thread; what other processes take does not count.

@@ -11,7 +11,7 @@ use super::{
     Advertise, Algorithm, Config, ContactsFull, Durability, FilterMode, Io, LogFormat, LogLevel,
     OrAuto, Steering, Strangers, UdpListener,
 };
-use crate::limits::{CONTACTS_PER_AOR_MAX, LISTENERS_MAX, SHARDS_MAX};
+use crate::limits::{CONTACTS_PER_AOR_MAX, LISTENERS_MAX, MESSAGE_BYTES_MIN, SHARDS_MAX};
 
 /// One year, the longest time that any key in seconds takes.
 const YEAR_S: i64 = 31_536_000;
@@ -457,7 +457,7 @@ fn read_limits(section: &mut Section<'_>, config: &mut Config) {
     let bytes_help = "octets, not megabytes: 128 MiB is 134217728";
     section.integer(
         "message_bytes",
-        1 << 20..=1 << 34,
+        MESSAGE_BYTES_MIN as i64..=1 << 34,
         bytes_help,
         &mut limits.message_bytes,
     );

@@ -109,7 +109,7 @@ fn a_bad_value_is_named_with_its_bound_and_the_likely_fix() {
     assert_eq!(
         problems("[limits]\nsources = 1000\nmessage_bytes = 128\n"),
         [
-            "edge.toml:3:17: limits.message_bytes: 128 is outside 1048576..=17179869184 \
+            "edge.toml:3:17: limits.message_bytes: 128 is outside 2097152..=17179869184 \
              (octets, not megabytes: 128 MiB is 134217728)",
             "edge.toml:2:11: limits.sources: 1000 is not a power of two (the next one is 1024)",
         ]
@@ -173,6 +173,8 @@ fn keys_that_contradict_each_other_are_refused() {
     for text in [
         "[registrar]\nexpires_min_s = 7200",
         "[registrar]\nexpires_default_s = 30",
+        "[registrar]\nexpires_default_s = 7200",
+        "[registrar]\nexpires_max_s = 1800",
         "[shards]\ncount = 2\ncores = [0]",
         "[listen]\nudp = [\"10.0.0.1:5060\", \"10.0.0.1:5060\"]",
         "[auth]\nalgorithms = []",

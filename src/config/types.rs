@@ -300,7 +300,7 @@ pub struct Registrar {
     pub contacts_per_aor_max: u8,
     /// What happens at that bound.
     pub contacts_full: ContactsFull,
-    /// REGISTERs per second and address of record.
+    /// REGISTERs per second from one source for one address of record.
     pub registers_per_aor_s: u32,
     /// Interval of keep-alives to UDP bindings behind NAT, seconds; 0 = off.
     pub nat_keepalive_s: u32,

@@ -237,6 +237,10 @@ impl Edge {
         let sizes = [
             ("bindings", u64::from(capacity.bindings)),
             ("transactions", u64::from(capacity.transactions)),
+            (
+                "client_transactions",
+                u64::from(capacity.client_transactions()),
+            ),
             ("absorbers", u64::from(capacity.absorbers)),
             ("message_bytes", capacity.message_bytes as u64),
             ("sources", u64::from(capacity.sources)),

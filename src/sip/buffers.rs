@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::limits::{DATAGRAM_BYTES_MAX, MESSAGE_BYTES_MIN};
 
 /// Names stored octets; 4 octets wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ const NO_BLOCK: u16 = u16::MAX;
 
 const _: () = assert!(DATAGRAM_BYTES_MAX + LENGTH <= PAGE);
 const _: () = assert!(PAGE / CLASSES[0] < NO_BLOCK as usize);
+// Every class can have a page, and there are some for messages of the usual sizes.
+const _: () = assert!((CLASSES.len() + 8) * PAGE <= MESSAGE_BYTES_MIN);
 
 #[derive(Clone, Copy, Debug)]
 struct Page {
@@ -93,12 +95,7 @@ impl Buffers {
         if bytes.len() > DATAGRAM_BYTES_MAX {
             return None;
         }
-        let class = class_of(bytes.len() + LENGTH);
-        let page = if self.open[class] == NONE {
-            self.open_page(class)?
-        } else {
-            self.open[class]
-        };
+        let (class, page) = self.room(class_of(bytes.len() + LENGTH))?;
         let size = CLASSES[class];
         let entry = &mut self.pages[page as usize];
         let block = if entry.free == NO_BLOCK {
@@ -146,14 +143,14 @@ impl Buffers {
         let empty = entry.used == 0;
         self.bytes_used -= size;
         if was_full {
+            self.give_up_empty(class);
             self.link(page, class);
         }
         // The last open page of a class stays with it, so that one message coming and going does
-        // not move a page each time.
+        // not move a page each time. It is the only one that is empty, and stands alone in its
+        // list, where `open_page` finds it.
         if empty && (self.pages[page as usize].next != NONE || self.open[class] != page) {
-            self.unlink(page, class);
-            self.pages[page as usize].next = self.free;
-            self.free = page;
+            self.give_up(page, class);
         }
     }
 
@@ -169,17 +166,25 @@ impl Buffers {
         self.arena.len()
     }
 
+    /// A page with a free block of `class`. When no page is left for it, one with a free block of
+    /// the next larger class that has one: a few messages of many sizes can hold every page of
+    /// a small arena, each by one block.
+    #[inline]
+    fn room(&mut self, class: usize) -> Option<(usize, u32)> {
+        if self.open[class] != NONE {
+            return Some((class, self.open[class]));
+        }
+        if let Some(page) = self.open_page(class) {
+            return Some((class, page));
+        }
+        let larger = (class + 1..CLASSES.len()).find(|&larger| self.open[larger] != NONE)?;
+        Some((larger, self.open[larger]))
+    }
+
     /// Takes a free page for `class`; when there is none, an empty one that another class holds.
     fn open_page(&mut self, class: usize) -> Option<u32> {
         if self.free == NONE {
-            let holder = (0..CLASSES.len()).find(|&other| {
-                let page = self.open[other];
-                page != NONE && self.pages[page as usize].used == 0
-            })?;
-            let page = self.open[holder];
-            self.unlink(page, holder);
-            self.pages[page as usize].next = NONE;
-            self.free = page;
+            (0..CLASSES.len()).find(|&other| self.give_up_empty(other))?;
         }
         let page = self.free;
         let entry = &mut self.pages[page as usize];
@@ -194,6 +199,23 @@ impl Buffers {
         };
         self.link(page, class);
         Some(page)
+    }
+
+    /// Frees the page that an idle `class` holds; false when it holds none.
+    fn give_up_empty(&mut self, class: usize) -> bool {
+        let page = self.open[class];
+        let empty = page != NONE && self.pages[page as usize].used == 0;
+        if empty {
+            self.give_up(page, class);
+        }
+        empty
+    }
+
+    /// Frees an empty page.
+    fn give_up(&mut self, page: u32, class: usize) {
+        self.unlink(page, class);
+        self.pages[page as usize].next = self.free;
+        self.free = page;
     }
 
     fn link(&mut self, page: u32, class: usize) {
@@ -256,6 +278,49 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_page_behind_another_of_its_class_serves_another_class() {
+        let mut buffers = Buffers::with_capacity(2 * PAGE);
+        let per_page = PAGE / 1024;
+        let mut kept: Vec<_> = (0..=per_page)
+            .map(|_| buffers.store(&[1; 1000]).expect("two pages are free"))
+            .collect();
+        // The second page becomes empty, then the first one, full until now, has a free block.
+        buffers.release(kept.pop().expect("the last one"));
+        buffers.release(kept.pop().expect("one of the first page"));
+        assert!(buffers.store(&[2; 60_000]).is_some());
+    }
+
+    #[test]
+    fn a_message_takes_a_larger_block_when_no_page_is_left_for_its_own_size() {
+        let mut buffers = Buffers::with_capacity(PAGE);
+        let long = buffers.store(&[1; 3000]).expect("one page is free");
+        let short = buffers.store(&[2; 300]).expect("a block of 3072 octets");
+        assert_eq!(buffers.store(&[3; 5000]), None, "no larger block is free");
+        assert_eq!(buffers.octets(short), [2; 300]);
+        buffers.release(long);
+        buffers.release(short);
+        assert_eq!(buffers.bytes_used(), 0);
+        assert!(buffers.store(&[3; 60_000]).is_some());
+    }
+
+    #[test]
+    fn the_smallest_arena_serves_every_size_while_each_class_holds_a_page() {
+        let mut buffers = Buffers::with_capacity(MESSAGE_BYTES_MIN);
+        let content = CLASSES.map(|size| vec![1; (size - LENGTH).min(DATAGRAM_BYTES_MAX)]);
+        let kept = content
+            .each_ref()
+            .map(|octets| buffers.store(octets).expect("a page is free"));
+        for octets in &content {
+            let id = buffers.store(octets).expect("there is room");
+            buffers.release(id);
+        }
+        for id in kept {
+            buffers.release(id);
+        }
+        assert_eq!(buffers.bytes_used(), 0);
+    }
+
+    #[test]
     fn every_page_can_be_filled_and_emptied_again_and_again() {
         let mut buffers = Buffers::with_capacity(4 * PAGE);
         for size in [1usize, 100, 900, 5000, 60_000] {
@@ -300,6 +365,10 @@ mod tests {
                 buffers.release(id);
             }
             prop_assert_eq!(buffers.bytes_used(), 0);
+            // Whatever came and went, every page serves any class again.
+            for _ in 0..8 {
+                prop_assert!(buffers.store(&[0; 60_000]).is_some());
+            }
         }
     }
 }

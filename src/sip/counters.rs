@@ -154,6 +154,10 @@ counters! {
     ForwardedStateless = "forwarded_stateless_total",
     /// Absorbers evicted before their time.
     AbsorbersEvicted = "absorbers_evicted_total",
+    /// Sources forgotten for others while something was known of them.
+    SourcesDisplaced = "sources_displaced_total",
+    /// Calls refused as if a limit were reached, because it found no place among those counted.
+    LimitsTableFull = "limits_table_full_total",
     /// Forks cut to what fitted the bounds.
     ForksCut = "forks_cut_total",
 }

@@ -91,7 +91,7 @@ pub enum ShardMessage {
     /// An ICMP error came back for this flow.
     Unreachable {
         /// The flow.
-        flow: super::Flow,
+        flow: Flow,
     },
 }
 

@@ -90,7 +90,7 @@ pub struct Settings {
     pub contacts_full: ContactsFull,
     /// Interval of keep-alives towards UDP bindings behind NAT, seconds; 0 = off.
     pub nat_keepalive_s: u32,
-    /// REGISTERs per second and address of record.
+    /// REGISTERs per second from one source for one address of record.
     pub registers_per_aor_s: u32,
     /// Unauthenticated or failed requests per second and source, sustained.
     pub source_requests_s: u32,

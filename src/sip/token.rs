@@ -3,11 +3,11 @@
 //! Both are base64url of a version, key id, node, shard, what they name, and a keyed check
 //! (SipHash-2-4). The length depends on nothing but the kinds of far ends.
 
-use std::hash::Hasher as _;
 use std::net::IpAddr;
 
 use siphasher::sip::SipHasher24;
 
+use super::gather::Gather;
 use super::{Key, Keys, ListenerId, NodeId, ShardId, SourceAddr, TokenKey};
 use crate::limits::ROUTE_TOKEN_CHARS_MAX;
 use crate::tenant::TrunkId;
@@ -272,13 +272,13 @@ fn branch_check(
 
 /// SipHash-2-4 over the body and every part, each preceded by its length.
 fn check(key: &TokenKey, body: &[u8], parts: &[&[u8]]) -> [u8; CHECK_BYTES] {
-    let mut hasher = SipHasher24::new_with_key(&key.key);
-    hasher.write(body);
+    let mut input = Gather::new(SipHasher24::new_with_key(&key.key));
+    input.put(body);
     for part in parts {
-        hasher.write(&(part.len() as u32).to_be_bytes());
-        hasher.write(part);
+        input.put(&(part.len() as u32).to_be_bytes());
+        input.put(part);
     }
-    hasher.finish().to_be_bytes()
+    input.finish().to_be_bytes()
 }
 
 fn kind(end: FarEnd) -> u8 {

@@ -1,5 +1,24 @@
 //! How full the tables of one shard are.
 
+/// What one kind of entry costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// Octets of entries in use, with their share of index, timers and slack.
+    pub occupied: usize,
+    /// Octets allocated at start.
+    pub allocated: usize,
+}
+
+/// What the tables of one shard cost that grow with what the node has to remember.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bindings: entries, addresses of record, texts, user agents, index, rates, timers.
+    pub bindings: Bytes,
+    /// Finished transactions: entries and index; what they keep of messages is in
+    /// [`Usage::message_bytes`].
+    pub finished: Bytes,
+}
+
 /// Entries in use, as of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

@@ -46,7 +46,20 @@ pub struct Compiler {
     realm: Box<str>,
     numbers: Numbers,
     generation: u64,
+    /// What the generation before has for registrations: whatever stays keeps its age.
+    before: Before,
 }
+
+/// Of one generation: its credential lists, by number, and since when lists have been mapped for
+/// registrations.
+#[derive(Debug, Default)]
+struct Before {
+    credential_lists: Box<[Option<Arc<CredentialTable>>]>,
+    mapped_since: MappedSince,
+}
+
+/// By domain, its name, and list.
+type MappedSince = HashMap<(DomainId, Box<str>, CredentialListId), u32>;
 
 /// Numbers given to SIDs, in order of appearance and never to another: as many as there were SIDs
 /// while the process ran.
@@ -79,6 +92,7 @@ impl Compiler {
             realm: realm.into(),
             numbers: Numbers::default(),
             generation: 0,
+            before: Before::default(),
         }
     }
 
@@ -88,12 +102,21 @@ impl Compiler {
     /// What `check` would have found.
     pub fn compile(&mut self, model: &Provision) -> Result<Tables, CompileError> {
         self.generation += 1;
-        let mut work = Work::new(model, &self.realm, &mut self.numbers);
+        let generation =
+            u32::try_from(self.generation).expect("one process publishes fewer than 2^32 tables");
+        let mut work = Work::new(
+            model,
+            &self.realm,
+            &mut self.numbers,
+            generation,
+            &self.before,
+        );
         work.number_accounts();
         work.compile_lists();
         let domains = work.compile_domains()?;
         let trunks = work.compile_trunks()?;
         let routes = work.compile_routes()?;
+        let credential_lists: Box<[_]> = work.credential_lists.into();
         let (source_prefixes, sources) = compile_sources(&trunks);
         let domain_hash = Keyed::default();
         let hashes = domains
@@ -104,6 +127,12 @@ impl Compiler {
         for (place, domain) in domains.iter().enumerate() {
             domain_places[domain.id.0 as usize] = place as u32;
         }
+        let acl = acl::Table::build(&work.acl_entries);
+        // A model that can not be compiled leaves what was before.
+        self.before = Before {
+            credential_lists: credential_lists.clone(),
+            mapped_since: mapped_since(&domains),
+        };
         Ok(Tables {
             generation: self.generation,
             domains,
@@ -111,8 +140,8 @@ impl Compiler {
             domain_hash,
             domain_names,
             trunks,
-            credential_lists: work.credential_lists.into(),
-            acl: acl::Table::build(&work.acl_entries),
+            credential_lists,
+            acl,
             source_prefixes,
             sources,
             routes,
@@ -126,6 +155,8 @@ struct Work<'a> {
     directory: Directory<'a>,
     realm: &'a str,
     numbers: &'a mut Numbers,
+    generation: u32,
+    before: &'a Before,
     /// By place of the account in the model.
     accounts: Vec<AccountNumbers>,
     credential_lists: Vec<Option<Arc<CredentialTable>>>,
@@ -141,12 +172,20 @@ struct AccountNumbers {
 }
 
 impl<'a> Work<'a> {
-    fn new(model: &'a Provision, realm: &'a str, numbers: &'a mut Numbers) -> Self {
+    fn new(
+        model: &'a Provision,
+        realm: &'a str,
+        numbers: &'a mut Numbers,
+        generation: u32,
+        before: &'a Before,
+    ) -> Self {
         Self {
             model,
             directory: Directory::new(model),
             realm,
             numbers,
+            generation,
+            before,
             accounts: Vec::with_capacity(model.accounts.len()),
             credential_lists: Vec::new(),
             acl_entries: Vec::new(),
@@ -192,7 +231,11 @@ impl<'a> Work<'a> {
                     let credential = user.secret.credential(&user.username, self.realm);
                     (user.username.as_str(), credential)
                 });
-                self.credential_lists[id.0 as usize] = Some(CredentialTable::build(users).into());
+                let place = id.0 as usize;
+                let before = self.before.credential_lists.get(place);
+                let before = before.and_then(|list| list.as_deref());
+                let table = CredentialTable::build(users, before, self.generation);
+                self.credential_lists[place] = Some(table.into());
             }
             for (acl, id) in account.ip_acls.iter().zip(&numbers.ip_acls) {
                 self.acl_entries
@@ -245,9 +288,16 @@ impl<'a> Work<'a> {
         }
         call_acls.sort_unstable();
         let registration_lists = match &domain.registrations {
-            Some(mapped) => Some(self.lists(account, &mapped.credential_lists)?.into()),
+            Some(mapped) => Some(self.lists(account, &mapped.credential_lists)?),
             None => None,
         };
+        let name: Box<str> = domain.name.as_str().into();
+        let since = |list: &CredentialListId| {
+            let before = &self.before.mapped_since;
+            let stayed = before.get(&(id, name.clone(), *list));
+            stayed.copied().unwrap_or(self.generation)
+        };
+        let registration_since = registration_lists.iter().flatten().map(since).collect();
         let algorithm = |algorithm: &Algorithm| match algorithm {
             Algorithm::Md5 => DigestAlgorithm::Md5,
             Algorithm::Sha256 => DigestAlgorithm::Sha256,
@@ -255,10 +305,11 @@ impl<'a> Work<'a> {
         Ok(Domain {
             id,
             account: self.accounts[account].id,
-            name: domain.name.as_str().into(),
+            name,
             call_acls: call_acls.into(),
             call_lists: self.lists(account, &domain.calls.credential_lists)?.into(),
-            registration_lists,
+            registration_lists: registration_lists.map(Into::into),
+            registration_since,
             algorithms: domain.algorithms.iter().flatten().map(algorithm).collect(),
             from_any: domain.from == FromUser::Any,
             secure: domain.secure,
@@ -389,6 +440,17 @@ impl<'a> Work<'a> {
             Some(_) | None => Err(self.unknown("trunk", name.as_str(), account)),
         }
     }
+}
+
+fn mapped_since(domains: &[Domain]) -> MappedSince {
+    let mut mapped = MappedSince::new();
+    for domain in domains {
+        let lists = domain.registration_lists.iter().flatten();
+        for (list, since) in lists.zip(&domain.registration_since) {
+            mapped.insert((domain.id, domain.name.clone(), *list), *since);
+        }
+    }
+    mapped
 }
 
 /// One table over the sources of all trunks; an id there is a place in the list beside it.

@@ -1,4 +1,5 @@
-//! The credentials of one list, packed: 48 octets of hashes, 8 of place, the name, the index.
+//! The credentials of one list, packed: 48 octets of hashes, 8 of place and age, the name, the
+//! index.
 
 use md5::{Digest, Md5};
 use sha2::Sha256;
@@ -20,11 +21,18 @@ struct Entry {
     credential: Credential,
     /// Where the name begins in `names`; it ends where the next one begins.
     name: u32,
+    /// The generation of the tables in which the name came into the list, to stay so far.
+    since: u32,
 }
 
 impl CredentialTable {
-    /// Packs credentials; a name that comes twice keeps its first credential.
-    pub(super) fn build<'a>(users: impl Iterator<Item = (&'a str, Credential)>) -> Self {
+    /// Packs credentials; a name that comes twice keeps its first credential. A name that was in
+    /// `before`, the list one generation ago, stays; any other has come with `generation`.
+    pub(super) fn build<'a>(
+        users: impl Iterator<Item = (&'a str, Credential)>,
+        before: Option<&Self>,
+        generation: u32,
+    ) -> Self {
         let keyed = Keyed::default();
         let mut entries = Vec::with_capacity(users.size_hint().0);
         let mut names = Vec::new();
@@ -33,7 +41,12 @@ impl CredentialTable {
             let name = u32::try_from(names.len()).expect("CREDENTIALS_MAX names fit into 4 GiB");
             names.extend_from_slice(username.as_bytes());
             hashes.push(keyed.hash(0, username.as_bytes()));
-            entries.push(Entry { credential, name });
+            let stayed = before.and_then(|before| before.entry(username.as_bytes()));
+            entries.push(Entry {
+                credential,
+                name,
+                since: stayed.map_or(generation, |entry| entry.since),
+            });
         }
         let index = Index::build(hashes.into_iter());
         Self {
@@ -47,11 +60,22 @@ impl CredentialTable {
     /// The credential of `username`, compared octet by octet.
     #[inline]
     pub(super) fn find(&self, username: &[u8]) -> Option<&Credential> {
+        self.entry(username).map(|entry| &entry.credential)
+    }
+
+    /// The generation of the tables since which `username` has been in the list without a break.
+    #[inline]
+    pub(super) fn since(&self, username: &[u8]) -> Option<u32> {
+        self.entry(username).map(|entry| entry.since)
+    }
+
+    #[inline]
+    fn entry(&self, username: &[u8]) -> Option<&Entry> {
         let hash = self.keyed.hash(0, username);
         let found = self
             .index
             .find(hash, |entry| self.name(entry) == username)?;
-        Some(&self.entries[found].credential)
+        Some(&self.entries[found])
     }
 
     fn name(&self, entry: usize) -> &[u8] {
@@ -125,7 +149,8 @@ mod tests {
     fn every_user_is_found_and_no_other() {
         let names: Vec<String> = (0..1000).map(|n| format!("user{n}")).collect();
         let credential = |name: &str| Credential::from_password(name, "r", "p");
-        let table = CredentialTable::build(names.iter().map(|n| (n.as_str(), credential(n))));
+        let users = names.iter().map(|n| (n.as_str(), credential(n)));
+        let table = CredentialTable::build(users, None, 1);
         for name in &names {
             assert!(
                 table.find(name.as_bytes()) == Some(&credential(name)),

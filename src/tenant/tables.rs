@@ -70,6 +70,9 @@ pub struct Domain {
     pub call_lists: Box<[CredentialListId]>,
     /// Registration: `None` = switched off; else the mapped lists (none mapped refuses all).
     pub registration_lists: Option<Box<[CredentialListId]>>,
+    /// For each of these: the generation of the tables since which the list has been mapped for
+    /// registrations of a domain of this name without a break.
+    pub(super) registration_since: Box<[u32]>,
     /// Digest algorithms in the order they are offered; empty = the deployment's.
     pub algorithms: Box<[crate::wire::DigestAlgorithm]>,
     /// True when From may name any user (`from = "any"`).
@@ -162,7 +165,7 @@ pub struct Route {
 /// Everything a shard must know about tenants.
 #[derive(Debug, Default)]
 pub struct Tables {
-    /// Rises by one with every publication.
+    /// Rises by one with every publication, of which one process has fewer than 2^32.
     pub generation: u64,
     pub(super) domains: Box<[Domain]>,
     /// Domain number to place in `domains`, `ABSENT` where there is none.
@@ -244,6 +247,30 @@ impl Tables {
             .get(list.0 as usize)?
             .as_ref()?
             .find(username)
+    }
+
+    /// True when a registration that was let in under the tables of `generation`, by the
+    /// credential of `username` in `list` for `domain`, still stands: since then that credential
+    /// and that mapping have been there without a break.
+    #[must_use]
+    pub fn stands(
+        &self,
+        domain: &Domain,
+        list: CredentialListId,
+        username: &[u8],
+        generation: u32,
+    ) -> bool {
+        let lists = domain.registration_lists.as_deref().unwrap_or_default();
+        let mapped = lists
+            .iter()
+            .zip(&domain.registration_since)
+            .any(|(mapped, since)| *mapped == list && *since <= generation);
+        mapped
+            && self
+                .credential_lists
+                .get(list.0 as usize)
+                .and_then(|list| list.as_ref()?.since(username))
+                .is_some_and(|since| since <= generation)
     }
 
     /// How many credentials there are in all lists.

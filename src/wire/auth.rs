@@ -130,6 +130,20 @@ impl<'a> Credentials<'a> {
     }
 }
 
+/// The slot of the parameter `name`; most are written as they are registered.
+#[inline]
+fn slot_of(name: &[u8]) -> Option<usize> {
+    let exact = NAMES.iter().position(|known| *known == name);
+    exact.or_else(|| slot_in_any_case(name))
+}
+
+#[cold]
+fn slot_in_any_case(name: &[u8]) -> Option<usize> {
+    NAMES
+        .iter()
+        .position(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// `dig-resp *( COMMA dig-resp )`: where the values of the known parameters stand.
 fn read_params(cursor: &mut Cursor<'_>) -> Result<[Option<Span>; NAMES.len()], ParseError> {
     let mut slots = [None; NAMES.len()];
@@ -148,9 +162,7 @@ fn read_params(cursor: &mut Cursor<'_>) -> Result<[Option<Span>; NAMES.len()], P
             return Err(ParseError::new(Reason::AuthMalformed, start));
         };
         let name = name.of(cursor.bytes);
-        if let Some(slot) = NAMES
-            .iter()
-            .position(|known| known.eq_ignore_ascii_case(name))
+        if let Some(slot) = slot_of(name)
             && slots[slot].replace(value).is_some()
         {
             return Err(ParseError::new(Reason::AuthRepeated, start));

@@ -8,12 +8,15 @@ use super::cursor::{Cursor, Span};
 use super::head::Head;
 use super::name_addr::parse_address;
 use super::scan::{Entry, Index};
+use super::uri::UriSpans;
 use super::via::{ViaSpans, parse_via};
 use super::{HeaderName, Method, ParseError, Reason, Scheme, Uri, parse_decimal};
 
 /// The routing keys of a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys {
+    /// `None` for a response, and for a Request-URI that can not be read.
+    pub(super) request_uri: Option<UriSpans>,
     pub(super) via: ViaSpans,
     pub(super) call_id: Span,
     pub(super) from_tag: Span,
@@ -29,6 +32,7 @@ impl Keys {
     pub(super) const NONE: Self = {
         let nowhere = Span { start: 0, end: 0 };
         Self {
+            request_uri: None,
             via: ViaSpans::NONE,
             call_id: nowhere,
             from_tag: nowhere,
@@ -81,7 +85,7 @@ impl Index {
     /// Reads the routing keys of the indexed fields and checks what is wrong for every reader.
     #[inline]
     pub(super) fn read_keys(&mut self, bytes: &[u8], head: &mut Head) {
-        self.check_request_uri(bytes, head);
+        self.read_request_uri(bytes, head);
         let via = self.read_via(bytes, head);
         let from = self.field_or(HeaderName::From, Reason::FromMissing, head);
         self.keys.from_tag = tag(bytes, from, Reason::FromMalformed, head);
@@ -105,18 +109,20 @@ impl Index {
     }
 
     #[inline]
-    fn check_request_uri(&self, bytes: &[u8], head: &mut Head) {
+    fn read_request_uri(&mut self, bytes: &[u8], head: &mut Head) {
         let start = self.start;
         if start.status != 0 || start.uri.is_empty() {
             return;
         }
         let offset = usize::from(start.uri.start);
         match Uri::parse(start.uri.of(bytes)) {
-            // RFC 3261 §19.1.1: headers are not allowed in a Request-URI.
-            Ok(uri) if !uri.headers.is_empty() && uri.scheme != Scheme::Other => {
-                head.note(Reason::UriHeadersForbidden, offset);
+            Ok(uri) => {
+                // RFC 3261 §19.1.1: headers are not allowed in a Request-URI.
+                if !uri.headers.is_empty() && uri.scheme != Scheme::Other {
+                    head.note(Reason::UriHeadersForbidden, offset);
+                }
+                self.keys.request_uri = Some(UriSpans::of(&uri, bytes));
             }
-            Ok(_) => {}
             Err(error) => head.note(error.reason, offset + usize::from(error.offset)),
         }
     }

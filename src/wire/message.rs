@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::scan::Entry;
-use super::{HeaderName, Index, Method, ParseError, Reason, Via, parse_decimal};
+use super::{HeaderName, Index, Method, ParseError, Reason, Uri, Via, parse_decimal};
 
 /// A scanned message: borrowed bytes and their index. Cheap to copy.
 #[derive(Clone, Copy)]
@@ -107,6 +107,13 @@ impl<'a> Message<'a> {
             method_text: start.method_text.of(self.bytes),
             uri: start.uri.of(self.bytes),
         })
+    }
+    /// The Request-URI, as the scanner has parsed it; `None` for a response, and in a refused
+    /// message whose Request-URI can not be read.
+    #[inline]
+    pub fn request_uri(self) -> Option<Uri<'a>> {
+        let uri = self.index.keys.request_uri?;
+        Some(uri.view(self.bytes))
     }
     /// Where the Request-URI stands in [`Self::bytes`]; empty for a response.
     pub fn request_uri_range(self) -> Range<usize> {

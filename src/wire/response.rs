@@ -140,6 +140,15 @@ fn param_name(param: &[u8]) -> &[u8] {
 
 /// RFC 3261 §25.1: `received` holds an IPv6 address without brackets.
 fn put_addr(out: &mut Writer<'_>, addr: IpAddr) {
+    if let IpAddr::V4(addr) = addr {
+        let [first, rest @ ..] = addr.octets();
+        out.put_decimal(u64::from(first));
+        for octet in rest {
+            out.put(b".");
+            out.put_decimal(u64::from(octet));
+        }
+        return;
+    }
     // The longest text of an address has 45 octets.
     let mut text = [0u8; 48];
     let mut rest = &mut text[..];

@@ -1,6 +1,6 @@
 //! SIP, SIPS and tel URIs (RFC 3261 §19.1, RFC 3966).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::limits::PARAMS_MAX;
 
@@ -112,14 +112,92 @@ impl<'a> Uri<'a> {
     }
 }
 
+/// Where the parts of a URI stand in a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UriSpans {
+    scheme: Scheme,
+    user: Option<Span>,
+    password: Option<Span>,
+    host: Span,
+    port: Option<u16>,
+    params: Span,
+    headers: Span,
+}
+
+impl UriSpans {
+    /// Those of `uri`, which was parsed from a part of `bytes`.
+    pub(super) fn of(uri: &Uri<'_>, bytes: &[u8]) -> Self {
+        let span = |part: &[u8]| {
+            if part.is_empty() {
+                return Span::default();
+            }
+            let start = part.as_ptr().addr() - bytes.as_ptr().addr();
+            Span::new(start, start + part.len())
+        };
+        Self {
+            scheme: uri.scheme,
+            user: uri.user.map(span),
+            password: uri.password.map(span),
+            host: span(uri.host),
+            port: uri.port,
+            params: span(uri.params.rest),
+            headers: span(uri.headers),
+        }
+    }
+
+    /// The URI, of the same `bytes`.
+    pub(super) fn view(self, bytes: &[u8]) -> Uri<'_> {
+        Uri {
+            scheme: self.scheme,
+            user: self.user.map(|span| span.of(bytes)),
+            password: self.password.map(|span| span.of(bytes)),
+            host: self.host.of(bytes),
+            port: self.port,
+            params: Params {
+                rest: self.params.of(bytes),
+            },
+            headers: self.headers.of(bytes),
+        }
+    }
+}
+
 /// The address that a host of a URI or a Via is, without brackets.
 #[must_use]
 pub fn host_addr(host: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(host).ok()?;
-    match text.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
-        None => text.parse().ok().map(IpAddr::V4),
+    match host.strip_prefix(b"[") {
+        Some(rest) => {
+            let text = std::str::from_utf8(rest.strip_suffix(b"]")?).ok()?;
+            text.parse().ok().map(IpAddr::V6)
+        }
+        None => ipv4_addr(host).map(IpAddr::V4),
     }
+}
+
+/// `1*3DIGIT "." 1*3DIGIT "." 1*3DIGIT "." 1*3DIGIT`, as the standard library reads it: no number
+/// above 255, none with a zero in front.
+fn ipv4_addr(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut at = 0;
+    let mut digits = 0;
+    for &byte in text {
+        let octet = &mut octets[at];
+        match byte {
+            b'0'..=b'9' if digits == 0 || *octet > 0 => {
+                digits += 1;
+                *octet = *octet * 10 + u16::from(byte - b'0');
+                if *octet > 255 {
+                    return None;
+                }
+            }
+            b'.' if digits > 0 && at < 3 => {
+                at += 1;
+                digits = 0;
+            }
+            _ => return None,
+        }
+    }
+    let [a, b, c, d] = octets.map(|octet: u16| octet as u8);
+    (at == 3 && digits > 0).then(|| Ipv4Addr::new(a, b, c, d))
 }
 
 /// The first octet of `text` un-escaped, whether it was escaped, and what follows. A `%` without
@@ -353,6 +431,8 @@ fn uri_headers(cursor: &mut Cursor<'_>) -> Result<Span, ParseError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(text: &str) -> Uri<'_> {
@@ -509,6 +589,20 @@ mod tests {
                 number,
                 "{text}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_are_those_the_standard_library_reads(
+            text in prop_oneof![
+                "([0-9]{0,4}\\.){2,4}[0-9]{0,4}",
+                "((1?[0-9]|2[0-5])?[0-9]\\.){3}[0-9]{1,3}[.x ]?",
+                "[0-9a-f.: ]{0,12}",
+            ]
+        ) {
+            let expected = text.parse::<Ipv4Addr>().ok().map(IpAddr::V4);
+            prop_assert_eq!(host_addr(text.as_bytes()), expected);
         }
     }
 }

@@ -23,6 +23,12 @@ impl Values {
         }
     }
 
+    /// True before the first value.
+    #[inline]
+    pub(super) fn is_at_start(&self) -> bool {
+        self.field == 0 && self.end.is_none() && !self.ended
+    }
+
     /// A cursor at the next value of `name`, up to the end of its field.
     #[inline]
     pub(super) fn next_value<'a>(

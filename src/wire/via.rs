@@ -75,6 +75,8 @@ pub(super) struct ViaSpans {
     port: Option<u16>,
     rport: Option<Option<u16>>,
     transport: Transport,
+    /// Its parameters were read too.
+    whole: bool,
 }
 
 impl ViaSpans {
@@ -89,6 +91,7 @@ impl ViaSpans {
             port: None,
             rport: None,
             transport: Transport::Other,
+            whole: false,
         }
     };
 
@@ -201,6 +204,7 @@ fn via_params(cursor: &mut Cursor<'_>, via: &mut ViaSpans) -> Result<(), ParseEr
     })?;
     via.branch = branch.unwrap_or(Span::new(cursor.at, cursor.at));
     via.value.end = cursor.at as u16;
+    via.whole = true;
     if cursor.is_at_end() {
         return Ok(());
     }
@@ -237,7 +241,15 @@ impl<'a> Vias<'a> {
 impl<'a> Iterator for Vias<'a> {
     type Item = Result<Via<'a>, ParseError>;
     fn next(&mut self) -> Option<Self::Item> {
+        let is_first = self.values.is_at_start();
         let mut cursor = self.values.next_value(self.message, HeaderName::Via)?;
+        let top = self.message.index.keys.via;
+        if is_first && top.whole {
+            // The scanner has read it.
+            let end = usize::from(top.value.end);
+            self.values.finish(self.message, end, true);
+            return Some(Ok(top.view(self.message.bytes)));
+        }
         let parsed = match parse_via(&mut cursor) {
             (Some(via), Ok(())) => Ok(via.view(self.message.bytes)),
             (_, Err(error)) => Err(error),

@@ -53,6 +53,11 @@ fn an_edge_runs_takes_tenants_shows_itself_and_drains_on_sigterm() {
     let stats = edge.json(&["stats", "--json"]);
     assert_eq!(stats["tenants"]["credentials"], 1);
     assert_eq!(stats["shards"].as_array().unwrap().len(), 2);
+    let capacity = &stats["capacity"];
+    assert_eq!(
+        capacity["client_transactions"].as_u64().unwrap(),
+        2 * capacity["transactions"].as_u64().unwrap()
+    );
     assert_eq!(
         stats["total"]["reactor"]["tables_generation"],
         applied["generation"]

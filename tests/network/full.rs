@@ -162,7 +162,7 @@ fn a_full_arena_refuses_new_calls_and_serves_those_it_has() {
     let scratch = Scratch::new("arena");
     let set = [
         "shards.count=1",
-        "limits.message_bytes=1048576",
+        "limits.message_bytes=2097152",
         "overload.retry_after_s=7",
     ];
     let text = tenants(["alice", "bob"], &["127.0.0.0/8"]);

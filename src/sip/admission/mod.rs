@@ -8,7 +8,9 @@
 mod identity;
 mod refuse;
 
-pub(crate) use refuse::{answer_stranger, refuse};
+#[cfg(test)]
+use refuse::answer_stranger;
+pub(crate) use refuse::{answer_options, refuse};
 
 use super::auth::{Authenticator, Verdict};
 use super::rate::Sources;
@@ -76,7 +78,7 @@ pub(crate) fn check_basics(turn: &mut Turn<'_>, message: Message<'_>) -> Result<
     let Some(line) = message.request_line() else {
         return Ok(());
     };
-    let Ok(uri) = Uri::parse(line.uri) else {
+    let Some(uri) = message.request_uri() else {
         return Err(Refusal::Status(400, Counter::RefusedUri));
     };
     // RFC 3261 §16.3 item 2.
@@ -131,9 +133,10 @@ fn unsupported<'a>(
     settings: &Settings,
     message: Message<'a>,
 ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    let for_us = message.request_line().is_some_and(|line| {
-        Uri::parse(line.uri).is_ok_and(|uri| is_for_us(tables, settings, line, &uri))
-    });
+    let for_us = message
+        .request_line()
+        .zip(message.request_uri())
+        .is_some_and(|(line, uri)| is_for_us(tables, settings, line, &uri));
     // RFC 3261 §8.2.2.3: ignored in ACK and CANCEL.
     let judged = !matches!(message.method(), Method::Ack | Method::Cancel);
     // No extension asks anything of this proxy that it does, so every tag is unsupported.
@@ -167,10 +170,7 @@ pub(crate) fn admit_call(
     message: Message<'_>,
     username: &mut [u8],
 ) -> Result<Admitted, Refusal> {
-    let uri = message
-        .request_line()
-        .and_then(|line| Uri::parse(line.uri).ok());
-    let Some(uri) = uri else {
+    let Some(uri) = message.request_uri() else {
         return Err(Refusal::Status(400, Counter::RefusedUri));
     };
     let source = arrival.flow.peer().socket_addr();

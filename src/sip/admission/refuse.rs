@@ -7,7 +7,7 @@ use crate::sip::rate::Sources;
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, Counter, Disposition, Flow, Settings, reply};
 use crate::tenant::{Domain, Tables};
-use crate::wire::{HeaderName, Message, Method, Uri, Writer};
+use crate::wire::{HeaderName, Message, Method, Writer};
 
 /// Answers a refusal and counts it. An ACK is never answered (RFC 3261 §17.1.1.3), and a source
 /// that has spent its budget, or has proved nothing and sent less than the answer weighs, hears
@@ -71,9 +71,45 @@ pub(crate) fn refuse(
 }
 
 /// Answers `message` with `status`, unless that is more than its source may be sent: an answer
-/// where nobody was authenticated, as to OPTIONS for this node. `extra` writes further header
-/// lines. One packet answers one packet.
+/// where nobody was authenticated. `extra` writes further header lines. One packet answers one
+/// packet.
 pub(crate) fn answer_stranger(
+    turn: &mut Turn<'_>,
+    sources: &mut Sources,
+    arrival: Arrival,
+    message: Message<'_>,
+    status: u16,
+    extra: impl FnOnce(&mut Writer<'_>),
+) -> Disposition {
+    credit(turn, sources, arrival, message);
+    answer_within_credit(turn, sources, arrival, message, status, extra)
+}
+
+/// Answers OPTIONS for this node: with `capabilities`, and without where they alone are more than
+/// the source may be sent, so that whoever only wants to know that the node is alive is told.
+pub(crate) fn answer_options(
+    turn: &mut Turn<'_>,
+    sources: &mut Sources,
+    arrival: Arrival,
+    message: Message<'_>,
+    capabilities: &[u8],
+) -> Disposition {
+    credit(turn, sources, arrival, message);
+    let put_capabilities = |out: &mut Writer<'_>| out.put(capabilities);
+    let disposition = answer_within_credit(turn, sources, arrival, message, 200, put_capabilities);
+    if disposition == Disposition::Dropped(Counter::DroppedAmplification) {
+        return answer_within_credit(turn, sources, arrival, message, 200, |_| {});
+    }
+    disposition
+}
+
+/// What came from a source may go to it.
+fn credit(turn: &Turn<'_>, sources: &mut Sources, arrival: Arrival, message: Message<'_>) {
+    let (source, length) = (arrival.flow.peer(), message.bytes().len());
+    sources.on_request(turn.now.time, source, length);
+}
+
+fn answer_within_credit(
     turn: &mut Turn<'_>,
     sources: &mut Sources,
     arrival: Arrival,
@@ -89,7 +125,6 @@ pub(crate) fn answer_stranger(
         // A connection's handshake is proof that the source is where it says.
         Flow::Stream { .. } => true,
         Flow::Udp { .. } => {
-            sources.on_request(turn.now.time, source, message.bytes().len());
             turn.tables.is_trunk_source(source.socket_addr())
                 || sources.try_answer(turn.now.time, turn.settings, source, length)
         }
@@ -135,7 +170,7 @@ fn is_listed(
         return false;
     }
     let named = || {
-        let uri = Uri::parse(message.request_line()?.uri).ok()?;
+        let uri = message.request_uri()?;
         super::domain_of(turn.tables, uri.host)
     };
     let source = arrival.flow.peer().ip();

@@ -40,7 +40,8 @@ pub(crate) enum Verdict {
         /// user.
         stale: bool,
     },
-    /// The response is wrong, or the user unknown: challenge again, counted as a failure.
+    /// The response to a nonce that was issued to this network is wrong, or the user unknown:
+    /// challenge again.
     Rejected,
     /// The credentials break the grammar, or are for another request: 400.
     Malformed,
@@ -107,8 +108,9 @@ impl Authenticator {
             .and_then(|checker| self.find_list(turn, &checker, lists, user));
         let Some(list) = list else {
             turn.counters.add(Counter::AuthRejected);
-            // A nonce issued to another network proves nothing about this source, so its failure
-            // is not held against it.
+            // A nonce issued to another network does not show that this source hears us, so that
+            // it is challenged as if for the first time. Its budget is charged either way: that is
+            // what a request without good credentials costs.
             return if self.mint.is_bound_to(nonce, arrival.flow.peer()) {
                 Verdict::Rejected
             } else {

@@ -144,12 +144,24 @@ fn read_hex(text: &[u8], out: &mut [u8]) -> Option<()> {
     if text.len() != 2 * out.len() {
         return None;
     }
+    let mut worst = 0;
     for (pair, octet) in text.chunks_exact(2).zip(out) {
-        let high = char::from(pair[0]).to_digit(16)?;
-        let low = char::from(pair[1]).to_digit(16)?;
-        *octet = ((high << 4) | low) as u8;
+        let (high, low) = (digit(pair[0]), digit(pair[1]));
+        worst |= high | low;
+        *octet = (high << 4) | (low & 15);
     }
-    Some(())
+    (worst < 16).then_some(())
+}
+
+/// The value of a hexadecimal digit; 16 or more for anything else.
+#[inline]
+fn digit(character: u8) -> u8 {
+    let letter = (character | 0x20).wrapping_sub(b'a');
+    match character.wrapping_sub(b'0') {
+        number @ 0..=9 => number,
+        _ if letter < 6 => letter + 10,
+        _ => 16,
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Which part of the core a message belongs to.
 
 use super::{Parts, stun};
-use crate::limits::AOR_BYTES_MAX;
 use crate::sip::admission::{self, Refusal};
 use crate::sip::proxy::{Dialog, Proxy, Reach, Routes, stateless};
-use crate::sip::registrar::Registrar;
+use crate::sip::registrar::Addressee;
 use crate::sip::token::Branch;
 use crate::sip::transaction::{ClientId, ResponseVerdict, ServerMatch, TimerVerdict};
 use crate::sip::turn::Turn;
@@ -12,7 +11,7 @@ use crate::sip::{
     Arrival, Counter, Disposition, Flow, ShardId, ShardMessage, Timer, TimerKind, home, location,
     reply,
 };
-use crate::wire::{Index, Message, Method, Rejected, Uri, Verdict, Writer};
+use crate::wire::{Index, Message, Method, Rejected, Verdict};
 
 /// RFC 3261 §11.2: what OPTIONS to the edge itself is told.
 const CAPABILITIES: &[u8] = b"Allow: INVITE, ACK, CANCEL, BYE, REGISTER, OPTIONS, PRACK, UPDATE, \
@@ -290,11 +289,9 @@ impl Parts {
         arrival: Arrival,
         message: Message<'_>,
     ) -> Disposition {
-        let mut aor = [0u8; AOR_BYTES_MAX];
-        let mut out = Writer::new(&mut aor);
-        let domain = Registrar::aor_of_register(turn, message, &mut out);
-        if let (Some(_), Some(length)) = (domain, out.finish()) {
-            let owner = location::owner(turn.keys, turn.settings.shards, &aor[..length]);
+        let addressee = Addressee::read(turn.tables, message);
+        if let Some(aor) = addressee.aor() {
+            let owner = location::owner(turn.keys, turn.settings.shards, aor);
             if owner != turn.shard {
                 let copied = ShardMessage::Register { arrival };
                 return if turn.out.try_to_shard(owner, copied, message.bytes()) {
@@ -304,7 +301,7 @@ impl Parts {
                 };
             }
         }
-        self.register_here(turn, arrival, message)
+        self.register_here(turn, arrival, message, &addressee)
     }
 
     /// A REGISTER for an address of record of this shard, or for none of ours: the registrar
@@ -314,6 +311,7 @@ impl Parts {
         turn: &mut Turn<'_>,
         arrival: Arrival,
         message: Message<'_>,
+        addressee: &Addressee<'_>,
     ) -> Disposition {
         let Self {
             registrar,
@@ -321,7 +319,7 @@ impl Parts {
             sources,
             ..
         } = self;
-        registrar.handle_register(turn, authenticator, sources, arrival, message)
+        registrar.handle_register(turn, authenticator, sources, arrival, message, addressee)
     }
 
     /// A request outside a dialog that is no REGISTER.
@@ -367,14 +365,11 @@ impl Parts {
     /// OPTIONS without a user part that names us or one of our domains.
     fn asks_the_edge(&self, turn: &Turn<'_>, message: Message<'_>) -> bool {
         message.method() == Method::Options
-            && message
-                .request_line()
-                .and_then(|line| Uri::parse(line.uri).ok())
-                .is_some_and(|uri| {
-                    uri.user.is_none()
-                        && (admission::is_us(turn.settings, uri.host, uri.port)
-                            || turn.tables.domain_by_name(uri.host).is_some())
-                })
+            && message.request_uri().is_some_and(|uri| {
+                uri.user.is_none()
+                    && (admission::is_us(turn.settings, uri.host, uri.port)
+                        || turn.tables.domain_by_name(uri.host).is_some())
+            })
     }
 
     fn answer_options(
@@ -384,9 +379,7 @@ impl Parts {
         message: Message<'_>,
     ) -> Disposition {
         let Self { sources, .. } = self;
-        admission::answer_stranger(turn, sources, arrival, message, 200, |out| {
-            out.put(CAPABILITIES);
-        })
+        admission::answer_options(turn, sources, arrival, message, CAPABILITIES)
     }
 
     pub(super) fn receive_from_shard(
@@ -404,7 +397,10 @@ impl Parts {
             }
             ShardMessage::Register { arrival } => {
                 let disposition = match index.scan(bytes) {
-                    Ok(message) => self.register_here(turn, arrival, message),
+                    Ok(message) => {
+                        let addressee = Addressee::read(turn.tables, message);
+                        self.register_here(turn, arrival, message, &addressee)
+                    }
                     Err(rejected) => self.reject(turn, arrival, &rejected),
                 };
                 turn.counters.add_disposition(disposition);

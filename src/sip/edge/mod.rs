@@ -22,8 +22,8 @@ use super::registrar::Registrar;
 use super::transaction::Transactions;
 use super::turn::Turn;
 use super::{
-    Action, Arrival, Buffers, Command, Counter, Counters, Flow, Keys, Now, Outbox, Random,
-    Settings, ShardId, ShardMessage, Time, Usage, Wheel,
+    Action, Arrival, Buffers, Command, Counter, Counters, Flow, Footprint, Keys, Now, Outbox,
+    Random, Settings, ShardId, ShardMessage, Time, Usage, Wheel,
 };
 use crate::limits::{self, Capacity};
 use crate::tenant::Tables;
@@ -94,8 +94,11 @@ impl Core {
         (turn, &mut self.parts)
     }
 
-    /// Counts what one call wants done.
+    /// Counts what one call wants done, and what it displaced.
     fn count_actions(&mut self, out: &Outbox) {
+        for _ in 0..self.parts.sources.take_displaced() {
+            self.counters.add(Counter::SourcesDisplaced);
+        }
         for action in out.actions() {
             match action {
                 Action::Send(_) => self.counters.add(Counter::Sent),
@@ -107,8 +110,7 @@ impl Core {
 }
 
 /// Timers that may run at once: two per server transaction, two per client transaction, one per
-/// proxied request, absorber, call and binding, a second one per binding for its keep-alive, and
-/// what the parts need for themselves.
+/// proxied request, absorber, call and binding, and what the parts need for themselves.
 fn timers_max(capacity: &Capacity) -> u32 {
     const PER_TRANSACTION: u32 = 2 + 2 * limits::BRANCHES_PER_REQUEST + 1;
     const HOUSEKEEPING: u32 = 1024 + limits::PROBES_MAX;
@@ -116,7 +118,7 @@ fn timers_max(capacity: &Capacity) -> u32 {
         .transactions
         .saturating_mul(PER_TRANSACTION)
         .saturating_add(capacity.absorbers)
-        .saturating_add(capacity.bindings.saturating_mul(2))
+        .saturating_add(capacity.bindings)
         .saturating_add(capacity.calls)
         .saturating_add(HOUSEKEEPING)
 }
@@ -266,6 +268,14 @@ impl Edge {
             requests: parts.proxy.len(),
             absorbers,
             message_bytes: self.core.buffers.bytes_used(),
+        }
+    }
+
+    /// What is remembered costs.
+    pub fn footprint(&self) -> Footprint {
+        Footprint {
+            bindings: self.core.parts.registrar.bytes(),
+            finished: self.core.parts.transactions.finished_bytes(),
         }
     }
 

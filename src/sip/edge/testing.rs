@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::Edge;
 use crate::sip::testing::{self, Login, challenge_value};
 use crate::sip::{
-    Action, Arrival, Command, Counter, Flow, Keys, ListenerId, Now, Outbox, Settings, ShardId,
-    ShardMessage, Time, WallTime,
+    Action, Arrival, BufferId, Command, Counter, Flow, Keys, ListenerId, Now, Outbox, Settings,
+    ShardId, ShardMessage, Time, WallTime,
 };
 use crate::tenant::Tables;
 
@@ -292,6 +292,23 @@ impl World {
         let passed = time.as_ms() - self.now.time.as_ms();
         self.now.wall.0 += passed;
         self.now.time = time;
+    }
+
+    /// Fills the message arena of shard 0 but for as many blocks that `octets` octets need; what
+    /// it is filled with.
+    pub(super) fn fill_arena(&mut self, spare: usize, octets: usize) -> Vec<BufferId> {
+        let buffers = &mut self.edges[0].core.buffers;
+        let spared: Vec<_> = (0..spare)
+            .map(|_| buffers.store(&vec![0; octets]).unwrap())
+            .collect();
+        let mut filling = Vec::new();
+        for size in [60_000, 4000, 1000, 500, 200, 100, 50, 1] {
+            filling.extend(std::iter::from_fn(|| buffers.store(&vec![0; size])));
+        }
+        for id in spared {
+            buffers.release(id);
+        }
+        filling
     }
 
     /// A counter, over all shards.

@@ -3,7 +3,7 @@
 use super::agents::AgentId;
 use super::strings::StringId;
 use crate::sip::{Flow, ListenerId, ShardId, SourceAddr, Time, TimerId, WallTime};
-use crate::tenant::{CredentialListId, DomainId};
+use crate::tenant::CredentialListId;
 
 /// `q` was not given; it counts as 1 (RFC 3261 §10.2.1.2: it is the registrar's to choose).
 pub(crate) const Q_ABSENT: u16 = u16::MAX;
@@ -109,10 +109,10 @@ pub(super) struct Binding {
     pub(super) reg_id: u32,
     /// CSeq of the REGISTER that changed it last.
     pub(super) cseq: u32,
-    /// The domain it was made in.
-    pub(super) domain: DomainId,
     /// The list whose credential made it.
     pub(super) list: CredentialListId,
+    /// Generation of the tables under which it was changed last.
+    pub(super) tables: u32,
     /// The one timer: the next keep-alive or the expiry, whichever is earlier. It may fire before
     /// a later expiry, never after it. `None` only while it runs.
     pub(super) timer: Option<TimerId>,

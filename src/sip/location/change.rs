@@ -7,7 +7,7 @@ use super::{AddressOfRecord, Location, Phase, RequestId};
 use crate::limits::CONTACTS_PER_AOR_MAX;
 use crate::sip::turn::Turn;
 use crate::sip::{ContactsFull, Counter, Flow, Time};
-use crate::tenant::{CredentialListId, DomainId};
+use crate::tenant::CredentialListId;
 use crate::wire::Uri;
 
 /// What the contacts of one REGISTER have in common.
@@ -17,8 +17,6 @@ pub(crate) struct Registration<'a> {
     pub(crate) flow: Flow,
     /// Call-ID, CSeq and top Via branch.
     pub(crate) id: RequestId,
-    /// The domain of the address of record.
-    pub(crate) domain: DomainId,
     /// The list whose credential was verified.
     pub(crate) list: CredentialListId,
     /// The user agent; empty when absent.
@@ -545,8 +543,9 @@ fn new_binding(
         text,
         reg_id: wanted.reg_id,
         cseq: registration.id.cseq,
-        domain: registration.domain,
         list: registration.list,
+        // One process publishes fewer than 2^32 tables.
+        tables: turn.tables.generation as u32,
         timer: None,
         contact_length: wanted.contact.len() as u16,
         path_length: registration.path.len() as u16,

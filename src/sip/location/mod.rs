@@ -19,8 +19,6 @@ mod strings;
 mod sweep;
 mod targets;
 
-use std::hash::Hasher as _;
-
 use siphasher::{sip, sip128};
 
 pub(crate) use binding::Q_ABSENT;
@@ -34,10 +32,11 @@ use index::Index;
 use strings::Strings;
 use sweep::Sweep;
 
+use super::gather::Gather;
 use super::turn::Turn;
-use super::{Counter, Flow, Keys, ShardId, Slab, Time, Timer, TimerKind, Wheel};
+use super::{Bytes, Counter, Flow, Keys, ShardId, Slab, Time, Timer, TimerKind, Wheel};
 use crate::limits;
-use crate::tenant::{CredentialListId, DomainId, Tables};
+use crate::tenant::{CredentialListId, Tables};
 
 /// Octets of texts per binding that the arena is made for: AoR 24, contact and instance 110, and
 /// as much again for half of them.
@@ -74,16 +73,6 @@ pub(crate) struct Location {
     swept: u64,
     /// The sweep in progress.
     sweep: Option<Sweep>,
-}
-
-/// Octets of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LocationBytes {
-    /// Of entries in use, their timers in the wheel, the whole index and every page of texts that
-    /// holds one.
-    pub(crate) occupied: usize,
-    /// Allocated at start, timers apart.
-    pub(crate) allocated: usize,
 }
 
 impl Location {
@@ -180,15 +169,15 @@ impl Location {
     pub(crate) fn request_id(&self, message: crate::wire::Message<'_>) -> RequestId {
         let via = message.top_via();
         let port = via.port.unwrap_or(0).to_be_bytes();
-        let mut hasher = sip::SipHasher13::new_with_key(&self.hash_key);
+        let mut input = Gather::new(sip::SipHasher13::new_with_key(&self.hash_key));
         for part in [via.branch, b"\0", via.host, b"\0", &port] {
-            hasher.write(part);
+            input.put(part);
         }
         let call_id = sip128::SipHasher13::new_with_key(&self.hash_key).hash(message.call_id());
         RequestId {
             call_id: [call_id.h1, call_id.h2],
             cseq: message.cseq().number,
-            branch: hasher.finish(),
+            branch: input.finish(),
         }
     }
 
@@ -215,19 +204,20 @@ impl Location {
         self.bindings.len()
     }
 
-    /// What the table costs.
-    pub(crate) fn bytes(&self) -> LocationBytes {
+    /// What the table costs: of entries in use with their timers in the wheel, the whole index and
+    /// every page of texts that holds one.
+    pub(crate) fn bytes(&self) -> Bytes {
         let fixed = self.index.bytes() + self.agents.bytes();
         let binding = Slab::<Binding>::slot_bytes();
         let aor = Slab::<AddressOfRecord>::slot_bytes();
-        LocationBytes {
+        Bytes {
             occupied: fixed
                 + self.strings.bytes_used()
                 + self.bindings.len() as usize * (binding + TIMER_BYTES)
                 + self.aors.len() as usize * aor,
             allocated: fixed
                 + self.strings.bytes_allocated()
-                + self.bindings.capacity() as usize * (binding + aor),
+                + self.bindings.capacity() as usize * (binding + TIMER_BYTES + aor),
         }
     }
 
@@ -464,40 +454,35 @@ impl<'a> View<'a> {
 }
 
 /// Whether bindings fit the tables, with the last answer at hand: the bindings of one address of
-/// record mostly come from one list.
+/// record mostly come from one list, and were made under the same tables.
 #[derive(Debug, Default)]
 struct Fit {
-    last: Option<(DomainId, CredentialListId, bool)>,
+    last: Option<(CredentialListId, u32, bool)>,
 }
 
 impl Fit {
     fn ask(&mut self, tables: &Tables, aor: &[u8], binding: &Binding) -> bool {
+        let (list, made_under) = (binding.list, binding.tables);
         match self.last {
-            Some((domain, list, fits)) if (domain, list) == (binding.domain, binding.list) => fits,
+            Some((last, under, fits)) if (last, under) == (list, made_under) => fits,
             _ => {
-                let fits = fits(tables, aor, binding.domain, binding.list);
-                self.last = Some((binding.domain, binding.list, fits));
+                let fits = fits(tables, aor, list, made_under);
+                self.last = Some((list, made_under, fits));
                 fits
             }
         }
     }
 }
 
-/// True when the domain still exists under the address of record's host, takes registrations, has
-/// the list mapped, and the list has the user.
-fn fits(tables: &Tables, aor: &[u8], domain: DomainId, list: CredentialListId) -> bool {
+/// True when the domain of the address of record still takes registrations, has the list mapped,
+/// and the list has the user, all without a break since the tables under which a binding was made.
+fn fits(tables: &Tables, aor: &[u8], list: CredentialListId, made_under: u32) -> bool {
     let Some(at) = aor.iter().rposition(|octet| *octet == b'@') else {
         return false;
     };
-    let Some(domain) = tables.domain(domain) else {
-        return false;
-    };
-    let Some(lists) = &domain.registration_lists else {
-        return false;
-    };
-    domain.name.as_bytes() == &aor[at + 1..]
-        && lists.contains(&list)
-        && tables.credential(list, &aor[..at]).is_some()
+    tables
+        .domain_by_name(&aor[at + 1..])
+        .is_some_and(|domain| tables.stands(domain, list, &aor[..at], made_under))
 }
 
 #[cfg(test)]

@@ -208,6 +208,7 @@ impl Proxy {
                 if !self
                     .limits
                     .try_begin(turn.now.time, limit, calls_max, cps_max)
+                    .granted(turn)
                 {
                     return Permit::Denied;
                 }

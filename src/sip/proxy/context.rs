@@ -88,8 +88,8 @@ pub(super) struct Context {
     pub(super) arrival: Arrival,
     /// Where its responses go.
     pub(super) upstream: Flow,
-    /// The request as received.
-    pub(super) request: BufferId,
+    /// The request as received; `None` when a final response was given to its transaction.
+    pub(super) request: Option<BufferId>,
     /// Whom it is for; kept while another branch may be made from it.
     pub(super) goal: Option<BufferId>,
     pub(super) source: Source,
@@ -109,7 +109,9 @@ pub(super) struct Context {
     pub(super) made: u8,
     /// True when the caller gave it up, and not a 6xx.
     pub(super) cancelled: bool,
-    /// The earliest deadline of its branches, or earlier.
+    /// When a non-INVITE request without a final response gets a 100 (RFC 4320 §4.1).
+    pub(super) trying_at: Time,
+    /// The earliest deadline of its branches, `trying_at`, or earlier.
     pub(super) timer: Option<(TimerId, Time)>,
 }
 

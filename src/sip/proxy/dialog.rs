@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::branch::Start;
+use super::branch::{Start, Unsent};
 use super::context::Source;
 use super::forward::{self, Hop, RecordRoute};
 use super::identity::Asserted;
@@ -88,6 +88,9 @@ impl Proxy {
         let Some(client) = free else {
             return self.pass_on_counted(reach, arrival, message, dialog, way);
         };
+        // RFC 3261 §16.11 deviation: a request that went without a transaction and comes again
+        // when there is room for one leaves with the branch of that, and not as before, because
+        // nothing is remembered of what went without. Its far end tells it by its CSeq.
         let source = Source::Dialog {
             trunk: way.from_trunk,
         };
@@ -97,7 +100,6 @@ impl Proxy {
         let mut loop_hash = 0;
         if let Some(context) = self.contexts.get_mut(key) {
             context.state = State::Proceeding;
-            context.call = call_of(reach.turn, dialog);
             loop_hash = context.loop_hash;
         }
         let branch = token::Branch {
@@ -117,9 +119,25 @@ impl Proxy {
             target: 0,
             patience_ms: None,
         };
-        if let Err(unsent) = self.send_branch(reach, key, message, &start, &hop) {
-            let (status, counter) = unsent.refusal();
-            return self.refuse(reach, key, message, status, Some(counter));
+        match self.send_branch(reach, key, message, &start, &hop) {
+            Ok(()) => {}
+            // RFC 3261 §16.11: what is forwarded without a transaction has no 100 either, so that
+            // its sender goes on retransmitting it.
+            Err(Unsent::Full) => {
+                self.close(reach, key, 503);
+                return self.pass_on_counted(reach, arrival, message, dialog, way);
+            }
+            Err(unsent @ (Unsent::TooLarge | Unsent::Nowhere)) => {
+                let (status, counter) = unsent.refusal();
+                return self.refuse(reach, key, message, status, Some(counter));
+            }
+        }
+        if let Some(context) = self.contexts.get_mut(key) {
+            context.call = call_of(reach.turn, dialog);
+        }
+        if message.method() == Method::Invite {
+            // RFC 3261 §16.2: an INVITE is told at once that it is in hand.
+            self.send_trying(reach, key, message);
         }
         self.arm(reach, key);
         Disposition::Forwarded

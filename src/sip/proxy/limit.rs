@@ -30,6 +30,27 @@ impl LimitId {
     }
 }
 
+/// What came of a call that wants to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// It is counted.
+    Granted,
+    /// The limit is reached.
+    Reached,
+    /// The table has no place for the limit.
+    NoPlace,
+}
+
+impl Begin {
+    /// True when the call may go on; a missing place is counted.
+    pub(super) fn granted(self, turn: &mut Turn<'_>) -> bool {
+        if self == Self::NoPlace {
+            turn.counters.add(Counter::LimitsTableFull);
+        }
+        self == Self::Granted
+    }
+}
+
 /// Parts of a second, in milliseconds: a call counts for a second and at most one part more.
 const PART_MS: u64 = 100;
 /// Parts of a second and the one that has begun.
@@ -93,19 +114,19 @@ impl Limits {
         Self::places(limit).find(|&place| self.entries[place].limit == limit.0)
     }
 
-    /// Counts a call that begins. False when it would be one too many in progress (`calls_max`)
-    /// or in any second (`cps_max`), 0 = any number; or when the table has no place for the limit.
+    /// Counts a call that begins, unless it would be one too many in progress (`calls_max`) or in
+    /// any second (`cps_max`), 0 = any number; or the table has no place for the limit.
     pub(super) fn try_begin(
         &mut self,
         now: Time,
         limit: LimitId,
         calls_max: u32,
         cps_max: u32,
-    ) -> bool {
+    ) -> Begin {
         let part = now.as_ms() / PART_MS;
         let idle = || Self::places(limit).find(|&place| self.entries[place].is_idle(part));
         let Some(place) = self.find(limit).or_else(idle) else {
-            return false;
+            return Begin::NoPlace;
         };
         let entry = &mut self.entries[place];
         if entry.limit != limit.0 {
@@ -118,13 +139,13 @@ impl Limits {
         entry.advance(part);
         let begun: u32 = entry.started.iter().sum();
         if calls_max > 0 && entry.calls >= calls_max || cps_max > 0 && begun >= cps_max {
-            return false;
+            return Begin::Reached;
         }
         entry.started[0] += 1;
         if calls_max > 0 {
             entry.calls += 1;
         }
-        true
+        Begin::Granted
     }
 
     /// A call that was counted as in progress has ended.
@@ -150,7 +171,8 @@ impl Proxy {
         let limit = LimitId(limit);
         let granted = self
             .limits
-            .try_begin(turn.now.time, limit, calls_max, cps_max);
+            .try_begin(turn.now.time, limit, calls_max, cps_max)
+            .granted(turn);
         let answer = ShardMessage::Permitted { question, granted };
         if !turn.out.try_to_shard(from, answer, &[]) {
             turn.counters.add(Counter::DroppedQueueFull);
@@ -175,17 +197,19 @@ mod tests {
         let mut limits = Limits::new();
         let now = Time::default();
         for _ in 0..3 {
-            assert!(limits.try_begin(now, LIMIT, 3, 0));
+            assert_eq!(limits.try_begin(now, LIMIT, 3, 0), Begin::Granted);
         }
-        assert!(!limits.try_begin(now, LIMIT, 3, 0));
-        assert!(
+        assert_eq!(limits.try_begin(now, LIMIT, 3, 0), Begin::Reached);
+        assert_eq!(
             limits.try_begin(now, LimitId(8), 3, 0),
+            Begin::Granted,
             "another limit is another count"
         );
         limits.end(LIMIT);
-        assert!(limits.try_begin(now, LIMIT, 3, 0));
-        assert!(
-            !limits.try_begin(now.plus_ms(1_000_000), LIMIT, 3, 0),
+        assert_eq!(limits.try_begin(now, LIMIT, 3, 0), Begin::Granted);
+        assert_eq!(
+            limits.try_begin(now.plus_ms(1_000_000), LIMIT, 3, 0),
+            Begin::Reached,
             "time ends no call"
         );
     }
@@ -199,7 +223,7 @@ mod tests {
         let mut total = 0;
         for _ in 0..20_000 {
             now = now.plus_ms(random.below(10));
-            if limits.try_begin(now, LIMIT, 0, 20) {
+            if limits.try_begin(now, LIMIT, 0, 20) == Begin::Granted {
                 total += 1;
                 granted.push_back(now.as_ms());
                 while granted
@@ -222,14 +246,28 @@ mod tests {
         for round in 0..4 {
             for id in 0..LIMITS_COUNTED_MAX as u64 / 4 {
                 let limit = LimitId::of_domain(DomainId(id as u32 + round * 1_000_000));
-                assert!(
+                assert_eq!(
                     limits.try_begin(now, limit, 1, 1),
+                    Begin::Granted,
                     "limit {id} of round {round}"
                 );
                 limits.end(limit);
             }
             now = now.plus_ms(1_300);
         }
+    }
+
+    #[test]
+    fn a_limit_without_a_place_is_told_from_one_that_is_reached() {
+        let mut limits = Limits::new();
+        let now = Time::default();
+        let mut ids = (0..).map(|id| LimitId::of_domain(DomainId(id)));
+        let without = ids
+            .find(|&limit| limits.try_begin(now, limit, 1, 0) != Begin::Granted)
+            .expect("the table is finite");
+        assert_eq!(limits.try_begin(now, without, 1, 0), Begin::NoPlace);
+        let first = LimitId::of_domain(DomainId(0));
+        assert_eq!(limits.try_begin(now, first, 1, 0), Begin::Reached);
     }
 
     #[test]

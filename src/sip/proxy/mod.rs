@@ -30,9 +30,9 @@ use self::goal::Goal;
 use self::machine::State;
 use super::registrar::Registrar;
 use super::slab::Slab;
-use super::transaction::{ClientId, Kind, ServerId, Transactions};
+use super::transaction::{ClientId, Kind, ServerId, TRYING_AFTER_MS, Transactions};
 use super::turn::Turn;
-use super::{Arrival, Counter, Disposition, Flow, Key, TimerId, reply};
+use super::{Arrival, Counter, Disposition, Flow, Key, Time, TimerId, reply};
 use crate::limits;
 use crate::wire::{Index, Message, Method, ReplyTo, ResponseHead, Writer, reason_phrase};
 
@@ -114,8 +114,8 @@ impl Proxy {
         self.contexts.len()
     }
 
-    /// Starts the server transaction and the context of an admitted request; an INVITE gets its
-    /// 100. `None` when a table is full: nothing was done.
+    /// Starts the server transaction and the context of an admitted request. `None` when a table
+    /// is full: nothing was done.
     fn open(
         &mut self,
         reach: &mut Reach<'_, '_>,
@@ -147,7 +147,7 @@ impl Proxy {
             server,
             arrival,
             upstream,
-            request,
+            request: Some(request),
             goal: None,
             source,
             loop_hash: resolve::loop_hash(reach.turn.keys, message),
@@ -159,6 +159,10 @@ impl Proxy {
             branches: None,
             made: 0,
             cancelled: false,
+            trying_at: match kind {
+                Kind::Invite => context::NEVER,
+                Kind::NonInvite => reach.turn.now.time.plus_ms(TRYING_AFTER_MS),
+            },
             timer: None,
         };
         let inserted = self.contexts.insert(context);
@@ -167,11 +171,27 @@ impl Proxy {
             Some(key),
             "a slab gives the key it announced"
         );
-        if kind == Kind::Invite {
-            // RFC 3261 §16.2: an INVITE is told at once that it is in hand.
+        self.arm(reach, key);
+        Some(key)
+    }
+
+    /// 100 to a request that is in hand.
+    fn send_trying(&mut self, reach: &mut Reach<'_, '_>, key: Key, message: Message<'_>) {
+        if let Some(context) = self.contexts.get(key) {
+            let (arrival, server) = (context.arrival, context.server);
             self.respond_own(reach, arrival, message, server, 100, b"");
         }
-        Some(key)
+    }
+
+    /// Lets the transaction of an INVITE have the request, as its final response comes next.
+    fn give_request(&mut self, reach: &mut Reach<'_, '_>, key: Key) {
+        if let Some(context) = self.contexts.get_mut(key)
+            && context.kind == Kind::Invite
+            && let Some(request) = context.request.take()
+        {
+            let server = context.server;
+            reach.transactions.keep_request(reach.turn, server, request);
+        }
     }
 
     /// Sends a response of our own on a server transaction; `lines` are further header lines.
@@ -220,7 +240,7 @@ impl Proxy {
         let mut retry_after = [0; 32];
         let mut lines = Writer::new(&mut retry_after);
         if status == 503 {
-            put_retry_after(reach.turn.settings.retry_after_s, &mut lines);
+            reply::put_retry_after(reach.turn.settings, &mut lines);
         }
         self.refuse_with(reach, key, message, status, lines.written())
     }
@@ -234,6 +254,7 @@ impl Proxy {
         status: u16,
         lines: &[u8],
     ) -> Disposition {
+        self.give_request(reach, key);
         if let Some(context) = self.contexts.get(key) {
             let (arrival, server) = (context.arrival, context.server);
             self.respond_own(reach, arrival, message, server, status, lines);
@@ -243,14 +264,14 @@ impl Proxy {
     }
 
     /// Runs `act` with the request of a context, scanned again from its copy. `None` when the
-    /// context is gone, or a kept request is in use already.
+    /// context is gone or has its final response, or a kept request is in use already.
     fn with_request<R>(
         &mut self,
         reach: &mut Reach<'_, '_>,
         key: Key,
         act: impl FnOnce(&mut Self, &mut Reach<'_, '_>, Message<'_>) -> R,
     ) -> Option<R> {
-        let request = self.contexts.get(key)?.request;
+        let request = self.contexts.get(key)?.request?;
         let mut again = self.again.take()?;
         let octets = reach.turn.buffers.octets(request);
         let length = octets.len();
@@ -296,7 +317,7 @@ impl Proxy {
             Best::Nothing | Best::Own(_) => None,
         };
         let kept = [
-            Some(context.request),
+            context.request,
             context.goal,
             context.challenges,
             plan,
@@ -314,8 +335,7 @@ impl Proxy {
         };
         let deadline = context::each(&self.branches, context.branches)
             .map(|branch| branch.deadline)
-            .min()
-            .unwrap_or(context::NEVER);
+            .fold(context.trying_at, Time::min);
         if deadline == context::NEVER || context.timer.is_some_and(|(_, at)| at <= deadline) {
             return;
         }
@@ -344,13 +364,6 @@ pub(crate) fn key_of(question: u64) -> Key {
     }
 }
 
-/// The header line of a 503.
-fn put_retry_after(seconds: u32, out: &mut Writer<'_>) {
-    out.put(b"Retry-After: ");
-    out.put_decimal(u64::from(seconds));
-    out.put(b"\r\n");
-}
-
 /// Answers without a transaction and counts why.
 fn refuse_stateless(
     turn: &mut Turn<'_>,
@@ -364,10 +377,10 @@ fn refuse_stateless(
         return Disposition::Dropped(counter);
     }
     turn.counters.add(counter);
-    let retry_after = turn.settings.retry_after_s;
+    let settings = turn.settings;
     let sent = reply::answer(turn, arrival, message, status, |out| {
         if status == 503 {
-            put_retry_after(retry_after, out);
+            reply::put_retry_after(settings, out);
         }
     });
     if sent {

@@ -2,7 +2,6 @@
 //! (RFC 3261 §16.5).
 
 use siphasher::sip::SipHasher13;
-use std::hash::Hasher as _;
 
 use super::context::{Plan, Source};
 use super::goal::{self, GOAL_BYTES_MAX, Goal, Text};
@@ -10,13 +9,14 @@ use super::machine::{self, Event, State, Step};
 use super::{Errand, Proxy, Reach, Routes, key_of, question_of};
 use crate::limits::{AOR_BYTES_MAX, BRANCHES_MAX, ROUTE_ROUNDS_MAX};
 use crate::sip::admission::{Admitted, Origin};
+use crate::sip::gather::Gather;
 use crate::sip::location::{self, TargetSet, TargetSetWriter};
 use crate::sip::token::Branch;
 use crate::sip::transaction::Kind;
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, Counter, Disposition, Key, Keys, ShardId, ShardMessage};
 use crate::tenant::{AccountId, CredentialListId, Destination, Domain, Route, Tables, TrunkId};
-use crate::wire::{HeaderName, Message, Method, Uri, Vias, Writer};
+use crate::wire::{HeaderName, Message, Method, Vias, Writer};
 
 /// What asking for contacts came to.
 enum Located {
@@ -41,7 +41,7 @@ enum Lead {
 /// RFC 3261 §16.6 item 8, RFC 5393 §4.2: over everything that decides where the request goes, and
 /// nothing that changes on the way.
 pub(super) fn loop_hash(keys: &Keys, message: Message<'_>) -> u32 {
-    let mut hasher = SipHasher13::new_with_key(&keys.hash);
+    let mut input = Gather::new(SipHasher13::new_with_key(&keys.hash));
     let uri = message.request_line().map_or(&b""[..], |line| line.uri);
     let routes = message.headers(HeaderName::Route).map(|field| field.value);
     let number = message.cseq().number.to_be_bytes();
@@ -53,10 +53,10 @@ pub(super) fn loop_hash(keys: &Keys, message: Message<'_>) -> u32 {
         &number,
     ];
     for part in parts.into_iter().chain(routes) {
-        hasher.write(&(part.len() as u32).to_be_bytes());
-        hasher.write(part);
+        input.put(&(part.len() as u32).to_be_bytes());
+        input.put(part);
     }
-    hasher.finish() as u32
+    input.finish() as u32
 }
 
 /// RFC 3261 §16.3 item 4: true when this very request went through us before. A spiral, which comes
@@ -119,6 +119,8 @@ impl Proxy {
             .is_some_and(|it| it.kind == Kind::Invite)
         {
             reach.turn.counters.add(Counter::CallsAdmitted);
+            // RFC 3261 §16.2: an INVITE is told at once that it is in hand.
+            self.send_trying(reach, key, message);
         }
         self.place(reach, key, message, admitted, username)
     }
@@ -133,9 +135,7 @@ impl Proxy {
         username: &[u8],
     ) -> Disposition {
         let tables = reach.turn.tables;
-        let uri = message
-            .request_line()
-            .and_then(|line| Uri::parse(line.uri).ok());
+        let uri = message.request_uri();
         let texts = uri.as_ref().and_then(|uri| {
             Some((
                 goal::user_of(uri)?,

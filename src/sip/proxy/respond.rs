@@ -323,6 +323,18 @@ impl Proxy {
             return;
         };
         context.timer = None;
+        // RFC 4320 §4.1: a request other than INVITE that waited so long gets a 100.
+        let trying = context.trying_at <= reach.turn.now.time;
+        if trying {
+            context.trying_at = NEVER;
+            self.with_request(reach, key, |proxy, reach, message| {
+                proxy.send_trying(reach, key, message);
+            });
+        }
+        let Some(context) = self.contexts.get(key) else {
+            return;
+        };
+        let mut due = false;
         let mut next = context.branches;
         while let Some(branch_key) = next {
             let Some(branch) = self.branches.get(branch_key) else {
@@ -330,13 +342,16 @@ impl Proxy {
             };
             next = branch.previous;
             if branch.deadline <= reach.turn.now.time {
+                due = true;
                 self.on_deadline(reach, key, branch_key);
                 if self.contexts.get(key).is_none() {
                     return;
                 }
             }
         }
-        self.settle(reach, key, None);
+        if due {
+            self.settle(reach, key, None);
+        }
         self.arm(reach, key);
     }
 
@@ -673,6 +688,7 @@ impl Proxy {
                 .unwrap_or(length);
         }
         let upstream = response::upstream_status(status);
+        self.give_request(reach, key);
         let octets = &self.response[..length];
         reach
             .transactions

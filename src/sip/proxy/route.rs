@@ -51,9 +51,9 @@ impl Routes {
             forged: false,
         };
         // RFC 3261 §16.4: the Request-URI holds a value we put into Record-Route.
-        if let Some(line) = message.request_line()
-            && message.header(HeaderName::Route).is_some()
-            && let Some(dialog) = read_token(settings, keys, message, line.uri)
+        if message.header(HeaderName::Route).is_some()
+            && let Some(dialog) =
+                read_token(settings, keys, message, || message.request_uri()?.user)
         {
             routes.dialog = Some(dialog);
             routes.strict = true;
@@ -82,7 +82,7 @@ impl Routes {
         let Some(route) = route else {
             return false;
         };
-        if let Some(dialog) = read_token(settings, keys, message, route.uri) {
+        if let Some(dialog) = read_token(settings, keys, message, || user_of(route.uri)) {
             // Of two Record-Routes of ours the first tells the way; both say the same.
             self.dialog = self.dialog.or(Some(dialog));
             return true;
@@ -101,18 +101,20 @@ impl Routes {
     }
 }
 
+/// The dialog that a token in `user`, the user part of a URI, names.
+///
 /// RFC 3261 §12.2: only a request with a To tag is inside a dialog.
-fn read_token(
+fn read_token<'a>(
     settings: &Settings,
     keys: &Keys,
-    message: Message<'_>,
-    uri: &[u8],
+    message: Message<'a>,
+    user: impl FnOnce() -> Option<&'a [u8]>,
 ) -> Option<Dialog> {
     let to_tag = message.to_tag();
     if to_tag.is_empty() {
         return None;
     }
-    let user = user_of(uri)?;
+    let user = user()?;
     RouteToken::shard_hint(user)?;
     let (token, direction) = RouteToken::read(
         user,

@@ -5,13 +5,13 @@
 //! check binds the address that the response will be sent to, so that no response can be aimed
 //! elsewhere.
 
-use std::hash::Hasher as _;
 use std::net::SocketAddr;
 
 use siphasher::sip::SipHasher13;
 
 use super::forward::{self, Hop};
 use super::{Proxy, Reach, response};
+use crate::sip::gather::Gather;
 use crate::sip::token::Branch;
 use crate::sip::turn::Turn;
 use crate::sip::{Arrival, Counter, Disposition, Flow, ListenerId, SourceAddr, reply};
@@ -44,13 +44,13 @@ impl Bound {
 /// What tells this request from every other and is the same in its response: the branch of the
 /// Via below ours, Call-ID, the number of CSeq, and the tag of From.
 fn request_hash(turn: &Turn<'_>, message: Message<'_>, via: Via<'_>) -> u64 {
-    let mut hasher = SipHasher13::new_with_key(&turn.keys.hash);
+    let mut input = Gather::new(SipHasher13::new_with_key(&turn.keys.hash));
     let number = message.cseq().number.to_be_bytes();
     for part in [via.branch, message.call_id(), &number, message.from_tag()] {
-        hasher.write(&(part.len() as u32).to_be_bytes());
-        hasher.write(part);
+        input.put(&(part.len() as u32).to_be_bytes());
+        input.put(part);
     }
-    hasher.finish()
+    input.finish()
 }
 
 /// The branch and what it binds, for a request that came on `arrival`. `None` when its responses

@@ -11,7 +11,7 @@ use crate::limits::{TARGET_DOWN_MS, TRUNK_TARGETS_MAX};
 use crate::sip::token::FarEnd;
 use crate::sip::{Flow, ListenerId, Random, Settings, SourceAddr, Time};
 use crate::tenant::{Trunk, TrunkId};
-use crate::wire::{Message, Transport, Uri, Writer};
+use crate::wire::{Message, Transport, Writer};
 
 /// Entries of the table of targets that are down; more than fit are forgotten early.
 const ENTRIES: usize = 1024;
@@ -209,13 +209,7 @@ impl Proxy {
 
 /// Host and port of the Request-URI as received.
 fn own_host(message: Message<'_>) -> &[u8] {
-    let Some(line) = message.request_line() else {
-        return b"";
-    };
-    let Ok(uri) = Uri::parse(line.uri) else {
-        return b"";
-    };
-    uri.host
+    message.request_uri().map_or(b"", |uri| uri.host)
 }
 
 #[cfg(test)]

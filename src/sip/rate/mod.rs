@@ -49,6 +49,8 @@ const _: () = assert!(size_of::<Set>() == 64);
 pub(crate) struct Sources {
     sets: Box<[Set]>,
     hash: siphasher::sip::SipHasher13,
+    /// Sources displaced since the question.
+    displaced: u32,
 }
 
 impl Sources {
@@ -62,7 +64,13 @@ impl Sources {
         Self {
             sets: vec![Set::default(); sets].into(),
             hash: siphasher::sip::SipHasher13::new_with_key(&hash_key),
+            displaced: 0,
         }
+    }
+
+    /// How many sources, of which something was known, were displaced since this was asked last.
+    pub(crate) fn take_displaced(&mut self) -> u32 {
+        std::mem::take(&mut self.displaced)
     }
 
     /// Takes one unauthenticated or failed request from the budget of `source`. False when the
@@ -148,6 +156,7 @@ impl Sources {
             None => {
                 let rank = |entry: &Entry| (entry.is_proved(now), entry.second, entry.whole_at);
                 let way = usize::from(rank(&set[1]) < rank(&set[0]));
+                self.displaced += u32::from(set[way].is_known(now));
                 set[way] = Entry {
                     prefix,
                     whole_at: 1,
@@ -163,6 +172,13 @@ impl Sources {
 impl Entry {
     fn is_proved(&self, now: Time) -> bool {
         self.proved_until > seconds(now)
+    }
+
+    /// True when forgetting it changes what the source may do: it has proved itself, or its budget
+    /// is not whole, or something was counted in this second.
+    fn is_known(&self, now: Time) -> bool {
+        let counted = self.second == seconds(now) && self.credit != 0;
+        self.prefix != 0 && (self.is_proved(now) || self.whole_at > now.0 || counted)
     }
 
     /// Counts `bytes` received; a new second forgets the last one.

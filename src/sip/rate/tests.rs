@@ -243,6 +243,25 @@ fn a_displaced_source_comes_back_with_a_whole_budget_and_without_proof() {
         "the older of two proofs goes"
     );
     assert!(sources.is_proved(ms(5000), second) && sources.is_proved(ms(5000), third));
+    // Third for second, second for third, third for first.
+    assert_eq!(sources.take_displaced(), 3);
+    assert_eq!(sources.take_displaced(), 0);
+}
+
+#[test]
+fn a_source_of_which_nothing_is_known_any_more_is_not_displaced_but_over() {
+    let settings = settings(1, 1);
+    let mut sources = Sources::new(2, HASH_KEY);
+    for round in 0..5 {
+        for number in 0..2 {
+            let time = ms(10_000 * u64::from(round + 1));
+            sources.on_request(time, numbered(2 * round + number), 300);
+            assert!(sources.try_request(time, &settings, numbered(2 * round + number)));
+        }
+    }
+    assert_eq!(sources.take_displaced(), 0);
+    sources.on_request(ms(50_000), numbered(99), 300);
+    assert_eq!(sources.take_displaced(), 1);
 }
 
 proptest! {

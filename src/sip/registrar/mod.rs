@@ -20,7 +20,7 @@ use super::location::{
 };
 use super::rate::Sources;
 use super::turn::Turn;
-use super::{Arrival, Command, Counter, Disposition, Report, Strangers, Timer, TimerKind};
+use super::{Arrival, Bytes, Command, Counter, Disposition, Report, Strangers, Timer, TimerKind};
 use crate::limits;
 use crate::tenant::{Domain, Tables};
 use crate::wire::{HeaderName, Message, NameAddr, Scheme, Uri, Vias, Writer};
@@ -80,19 +80,7 @@ impl Registrar {
         }
     }
 
-    /// The canonical address of record in To of a REGISTER, written to `out`; `None` when To
-    /// names no domain of ours or is not usable.
-    pub(crate) fn aor_of_register(
-        turn: &Turn<'_>,
-        message: Message<'_>,
-        out: &mut Writer<'_>,
-    ) -> Option<crate::tenant::DomainId> {
-        address_of_record(turn.tables, message, out)
-            .ok()
-            .map(|domain| domain.id)
-    }
-
-    /// Handles a REGISTER whose address of record this shard owns.
+    /// Handles a REGISTER for `addressee`, whose address of record this shard owns.
     pub(crate) fn handle_register(
         &mut self,
         turn: &mut Turn<'_>,
@@ -100,11 +88,10 @@ impl Registrar {
         sources: &mut Sources,
         arrival: Arrival,
         message: Message<'_>,
+        addressee: &Addressee<'_>,
     ) -> Disposition {
         turn.counters.add(Counter::Registers);
-        let mut buffer = [0; limits::AOR_BYTES_MAX];
-        let mut aor = Writer::new(&mut buffer);
-        let outcome = self.judge(turn, authenticator, sources, arrival, message, &mut aor);
+        let outcome = self.judge(turn, authenticator, sources, arrival, message, addressee);
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(refusal) => {
@@ -116,7 +103,7 @@ impl Registrar {
                 turn.counters.add(Counter::RegistersAccepted);
                 let answer = answer::Bindings {
                     location: &self.location,
-                    aor: aor.written(),
+                    aor: addressee.written(),
                     id: &id,
                 };
                 answer.send(turn, arrival, message)
@@ -144,15 +131,14 @@ impl Registrar {
         sources: &mut Sources,
         arrival: Arrival,
         message: Message<'_>,
-        aor: &mut Writer<'_>,
+        addressee: &Addressee<'_>,
     ) -> Result<Outcome, Refusal> {
         admission::check_basics(turn, message)?;
-        let tables = turn.tables;
-        let domain = match address_of_record(tables, message, aor) {
+        let domain = match addressee.domain {
             Ok(domain) => domain,
             Err(unusable) => return Err(refusal_of(turn, arrival, unusable)),
         };
-        let aor = aor.written();
+        let aor = addressee.written();
         if !is_addressed(turn, message, domain) {
             return Err(Refusal::Status(403, Counter::RefusedNoDomain));
         }
@@ -197,11 +183,7 @@ impl Registrar {
             turn.counters.add(Counter::RegistersRefused);
             return Err(Refusal::Status(403, Counter::RefusedIdentity));
         }
-        let asker = Asker {
-            domain,
-            accepted,
-            id,
-        };
+        let asker = Asker { accepted, id };
         Ok(match self.obey(turn, arrival, message, aor, &asker) {
             Ok(()) => Outcome::Accepted(id),
             Err(refused) => Outcome::Refused(refused),
@@ -215,7 +197,7 @@ impl Registrar {
         arrival: Arrival,
         message: Message<'_>,
         aor: &[u8],
-        asker: &Asker<'_>,
+        asker: &Asker,
     ) -> Result<(), Refused> {
         let mut wanted = WantedList::default();
         let ask = contacts::read(turn, arrival, message, &mut wanted)?;
@@ -225,7 +207,6 @@ impl Registrar {
         let registration = Registration {
             flow: arrival.flow,
             id: asker.id,
-            domain: asker.domain.id,
             list: asker.accepted.list,
             agent: message
                 .header(HeaderName::UserAgent)
@@ -310,7 +291,7 @@ impl Registrar {
     }
 
     /// Octets of the location table and the rates, timers in the wheel included.
-    pub(crate) fn bytes(&self) -> super::location::LocationBytes {
+    pub(crate) fn bytes(&self) -> Bytes {
         let mut bytes = self.location.bytes();
         bytes.occupied += self.rates.bytes();
         bytes.allocated += self.rates.bytes();
@@ -327,8 +308,7 @@ enum Outcome {
 
 /// Who sent a REGISTER.
 #[derive(Debug)]
-struct Asker<'t> {
-    domain: &'t Domain,
+struct Asker {
     accepted: admission::Accepted,
     id: RequestId,
 }
@@ -342,6 +322,38 @@ enum Unusable {
     NoDomain,
     /// It names no user that could exist.
     NoUser,
+}
+
+/// Whose bindings a REGISTER speaks of.
+#[derive(Debug)]
+pub(crate) struct Addressee<'t> {
+    domain: Result<&'t Domain, Unusable>,
+    octets: [u8; limits::AOR_BYTES_MAX],
+    length: usize,
+}
+
+impl<'t> Addressee<'t> {
+    /// Reads To of a REGISTER.
+    pub(crate) fn read(tables: &'t Tables, message: Message<'_>) -> Self {
+        let mut octets = [0; limits::AOR_BYTES_MAX];
+        let mut out = Writer::new(&mut octets);
+        let domain = address_of_record(tables, message, &mut out);
+        let length = out.len();
+        Self {
+            domain,
+            octets,
+            length,
+        }
+    }
+
+    /// The canonical address of record; `None` when To names no domain of ours or is not usable.
+    pub(crate) fn aor(&self) -> Option<&[u8]> {
+        self.domain.ok().map(|_| self.written())
+    }
+
+    fn written(&self) -> &[u8] {
+        &self.octets[..self.length]
+    }
 }
 
 /// RFC 3261 §10.3 step 5: the address of record in To, canonical: the user part un-escaped, the
@@ -392,10 +404,7 @@ fn refusal_of(turn: &Turn<'_>, arrival: Arrival, unusable: Unusable) -> Refusal 
 /// RFC 3261 §10.3 step 1: true when the Request-URI names the domain of the address of record, or
 /// this node.
 fn is_addressed(turn: &Turn<'_>, message: Message<'_>, domain: &Domain) -> bool {
-    let Some(line) = message.request_line() else {
-        return false;
-    };
-    Uri::parse(line.uri).is_ok_and(|uri| {
+    message.request_uri().is_some_and(|uri| {
         let host = uri.host.strip_suffix(b".").unwrap_or(uri.host);
         host.eq_ignore_ascii_case(domain.name.as_bytes())
             || admission::is_us(turn.settings, uri.host, uri.port)

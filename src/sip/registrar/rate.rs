@@ -3,10 +3,9 @@
 //! Counted by address of record and source address together: a stranger who sends REGISTERs for
 //! somebody's address spends a budget of his own, never that of the phone.
 
-use std::hash::Hasher as _;
-
 use siphasher::sip::SipHasher13;
 
+use crate::sip::gather::Gather;
 use crate::sip::{SourceAddr, Time};
 
 /// Fewest entries: so that small tables still tell addresses apart.
@@ -57,10 +56,10 @@ impl RegisterRates {
         if per_second == 0 {
             return true;
         }
-        let mut hasher = SipHasher13::new_with_key(&self.hash_key);
-        hasher.write(source.octets());
-        hasher.write(aor);
-        let key = hasher.finish();
+        let mut input = Gather::new(SipHasher13::new_with_key(&self.hash_key));
+        input.put(source.octets());
+        input.put(aor);
+        let key = input.finish();
         let at = key as usize & (self.entries.len() - 1);
         let entry = &mut self.entries[at];
         if entry.key != key {

@@ -4,10 +4,10 @@
 //! answered again, alike.
 
 use siphasher::sip::SipHasher24;
-use std::hash::Hasher;
 
+use super::gather::Gather;
 use super::turn::Turn;
-use super::{Arrival, Flow};
+use super::{Arrival, Flow, Settings};
 use crate::wire::{Message, ReplyTo, ResponseHead, Transport, Writer, host_addr, reason_phrase};
 
 /// Characters of a stateless To tag: 64 bits in hexadecimal.
@@ -50,19 +50,19 @@ pub(crate) fn reply_flow(arrival: Arrival, message: Message<'_>) -> Flow {
 /// has in common, 16 characters.
 // RFC 3261 §8.2.7: a stateless UAS must give the same To tag to every retransmission.
 pub(crate) fn stateless_tag(turn: &Turn<'_>, message: Message<'_>) -> [u8; TAG_CHARS] {
-    let mut hash = SipHasher24::new_with_key(&turn.keys.hash);
+    let mut input = Gather::new(SipHasher24::new_with_key(&turn.keys.hash));
     for part in [
         message.top_via().branch,
         message.call_id(),
         message.from_tag(),
     ] {
-        hash.write(part);
+        input.put(part);
         // No octet of a message can stand for the border between two parts: 0 is refused.
-        hash.write(&[0]);
+        input.put(&[0]);
     }
-    hash.write(&message.cseq().number.to_be_bytes());
+    input.put(&message.cseq().number.to_be_bytes());
     let mut tag = [0; TAG_CHARS];
-    let bits = hash.finish();
+    let bits = input.finish();
     for (at, character) in tag.iter_mut().enumerate() {
         *character = b"0123456789abcdef"[(bits >> (60 - 4 * at)) as usize & 15];
     }
@@ -93,6 +93,13 @@ pub(crate) fn answer_with_body(
         Some(length) => turn.out.send_written(reply_flow(arrival, message), length),
         None => false,
     }
+}
+
+/// The header line of a 503.
+pub(crate) fn put_retry_after(settings: &Settings, out: &mut Writer<'_>) {
+    out.put(b"Retry-After: ");
+    out.put_decimal(u64::from(settings.retry_after_s));
+    out.put(b"\r\n");
 }
 
 /// Writes a response behind what lies in the outbox, without sending it; its length, or `None`

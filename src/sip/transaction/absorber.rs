@@ -4,7 +4,7 @@
 //! and a queue needs one timer. At a bound the oldest goes first and is counted.
 
 use super::super::turn::Turn;
-use super::super::{BufferId, Counter, Flow, Key, Slab, Time, Timer, TimerId, TimerKind};
+use super::super::{BufferId, Bytes, Counter, Flow, Key, Slab, Time, Timer, TimerId, TimerKind};
 use super::chains::{self, Chains};
 use super::identity::Identity;
 use super::replay::Replay;
@@ -130,7 +130,7 @@ pub(super) struct Absorbers {
 }
 
 /// Octets of one finished transaction: slot and index. The three timers are shared by all.
-pub(super) const ABSORBER_BYTES: usize = Slab::<Absorber>::slot_bytes() + chains::BYTES_PER_SLOT;
+const ABSORBER_BYTES: usize = Slab::<Absorber>::slot_bytes() + chains::BYTES_PER_SLOT;
 
 const _: () = assert!(ABSORBER_BYTES <= 128);
 
@@ -150,6 +150,16 @@ impl Absorbers {
 
     pub(super) fn len(&self) -> u32 {
         self.slab.len()
+    }
+
+    /// What finished transactions cost, octets of messages apart.
+    pub(super) fn bytes(&self) -> Bytes {
+        let (length, capacity) = (self.slab.len() as usize, self.slab.capacity() as usize);
+        let (entry, index) = (Slab::<Absorber>::slot_bytes(), self.index.bytes());
+        Bytes {
+            occupied: length * entry + index * length / capacity.max(1),
+            allocated: capacity * entry + index,
+        }
     }
 
     pub(super) fn find(&self, identity: Identity) -> Option<Key> {

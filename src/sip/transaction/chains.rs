@@ -38,6 +38,11 @@ impl Chains {
         }
     }
 
+    /// Octets allocated.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.heads[..]) + size_of_val(&self.links[..])
+    }
+
     fn bucket(&self, hash: u64) -> usize {
         hash as usize & (self.heads.len() - 1)
     }

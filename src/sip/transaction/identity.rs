@@ -1,10 +1,9 @@
 //! What makes two requests one transaction (RFC 3261 §17.2.3), and how a finished client
 //! transaction is still found by its key.
 
-use std::hash::Hasher;
-
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::super::gather::Gather;
 use super::super::reply::default_port;
 use super::super::{Arrival, Flow, Key};
 use crate::wire::{Message, Method, Via};
@@ -51,45 +50,44 @@ impl Hashes {
     /// The identity of the server transaction that a request belongs to. ACK and CANCEL have that
     /// of their INVITE.
     pub(super) fn of_request(&self, arrival: Arrival, message: Message<'_>) -> Identity {
-        let mut hasher = SipHasher13::new_with_key(&self.key);
+        let mut input = Gather::new(SipHasher13::new_with_key(&self.key));
         // RFC 3261 §17.2.3 deviation: the source's address counts too, because a CANCEL or an ACK
         // needs no credentials and must not end a transaction of somebody else.
-        hasher.write(arrival.flow.peer().octets());
+        input.put(arrival.flow.peer().octets());
         let via = message.top_via();
         if is_unique(via.branch) {
-            hasher.write_u8(0);
-            write_method(&mut hasher, message);
-            write_text(&mut hasher, via.branch);
-            write_sent_by(&mut hasher, &via);
+            input.put(&[0]);
+            put_method(&mut input, message);
+            put_text(&mut input, via.branch);
+            put_sent_by(&mut input, &via);
         } else {
-            hasher.write_u8(1);
-            write_request_2543(&mut hasher, message, &via);
+            input.put(&[1]);
+            put_request_2543(&mut input, message, &via);
         }
-        let hash = hasher.finish128();
+        let hash = input.into_hasher().finish128();
         Identity([hash.h1, hash.h2])
     }
 
     /// Spreads flows over buckets.
     pub(super) fn of_flow(&self, flow: Flow) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.key);
-        hasher.write(flow.peer().octets());
-        hasher.write_u16(flow.peer().port());
-        hasher.write_u8(flow.listener().0);
+        let mut input = Gather::new(SipHasher13::new_with_key(&self.key));
+        input.put(flow.peer().octets());
+        input.put(&flow.peer().port().to_be_bytes());
+        input.put(&[flow.listener().0]);
         match flow {
-            Flow::Udp { .. } => hasher.write_u8(0),
+            Flow::Udp { .. } => input.put(&[0]),
             Flow::Stream {
                 shard,
                 slot,
                 generation,
                 ..
             } => {
-                hasher.write_u8(1);
-                hasher.write_u8(shard.0);
-                hasher.write_u32(slot);
-                hasher.write_u32(generation);
+                input.put(&[1, shard.0]);
+                input.put(&slot.to_be_bytes());
+                input.put(&generation.to_be_bytes());
             }
         }
-        hasher.finish()
+        input.finish()
     }
 }
 
@@ -99,9 +97,9 @@ fn is_unique(branch: &[u8]) -> bool {
 }
 
 /// RFC 3261 §17.2.3: the method of an ACK and a CANCEL is that of the request they speak of.
-fn write_method(hasher: &mut SipHasher13, message: Message<'_>) {
+fn put_method(input: &mut Gather<SipHasher13>, message: Message<'_>) {
     match message.method() {
-        Method::Invite | Method::Ack | Method::Cancel => write_text(hasher, b"INVITE"),
+        Method::Invite | Method::Ack | Method::Cancel => put_text(input, b"INVITE"),
         Method::Bye
         | Method::Register
         | Method::Options
@@ -117,48 +115,49 @@ fn write_method(hasher: &mut SipHasher13, message: Message<'_>) {
             let text = message
                 .request_line()
                 .map_or(&b""[..], |line| line.method_text);
-            write_text(hasher, text);
+            put_text(input, text);
         }
     }
 }
 
 /// RFC 3261 §17.2.3: sent-by is host and port; §18.1.1: without port it is the transport's own.
-fn write_sent_by(hasher: &mut SipHasher13, via: &Via<'_>) {
+fn put_sent_by(input: &mut Gather<SipHasher13>, via: &Via<'_>) {
     // A host name has no case; 253 octets are the longest valid one, a longer one is taken whole.
     let mut lower = [0u8; 256];
     match lower.get_mut(..via.host.len()) {
         Some(host) => {
             host.copy_from_slice(via.host);
             host.make_ascii_lowercase();
-            write_text(hasher, host);
+            put_text(input, host);
         }
-        None => write_text(hasher, via.host),
+        None => put_text(input, via.host),
     }
-    hasher.write_u16(via.port.unwrap_or_else(|| default_port(via.transport)));
+    let port = via.port.unwrap_or_else(|| default_port(via.transport));
+    input.put(&port.to_be_bytes());
 }
 
 /// RFC 3261 §17.2.3, for elements of RFC 2543: Request-URI, tags, Call-ID, CSeq and top Via. The
 /// To tag of INVITE, ACK and CANCEL is left out: an ACK bears that of our response.
-fn write_request_2543(hasher: &mut SipHasher13, message: Message<'_>, via: &Via<'_>) {
-    write_method(hasher, message);
+fn put_request_2543(input: &mut Gather<SipHasher13>, message: Message<'_>, via: &Via<'_>) {
+    put_method(input, message);
     let uri = message.request_line().map_or(&b""[..], |line| line.uri);
-    write_text(hasher, uri);
-    write_text(hasher, message.from_tag());
+    put_text(input, uri);
+    put_text(input, message.from_tag());
     let of_invite = matches!(
         message.method(),
         Method::Invite | Method::Ack | Method::Cancel
     );
-    write_text(hasher, if of_invite { b"" } else { message.to_tag() });
-    write_text(hasher, message.call_id());
-    hasher.write_u32(message.cseq().number);
-    write_text(
-        hasher,
+    put_text(input, if of_invite { b"" } else { message.to_tag() });
+    put_text(input, message.call_id());
+    input.put(&message.cseq().number.to_be_bytes());
+    put_text(
+        input,
         &message.bytes()[usize::from(via.start)..usize::from(via.end)],
     );
 }
 
 /// Length and octets, so that neighbours can not run into each other.
-fn write_text(hasher: &mut SipHasher13, text: &[u8]) {
-    hasher.write_u32(text.len() as u32);
-    hasher.write(text);
+fn put_text(input: &mut Gather<SipHasher13>, text: &[u8]) {
+    input.put(&(text.len() as u32).to_be_bytes());
+    input.put(text);
 }

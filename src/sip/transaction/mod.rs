@@ -25,13 +25,14 @@ mod table;
 mod tests;
 
 use super::turn::Turn;
-use super::{BufferId, Flow, Key, Timer, TimerKind};
+use super::{BufferId, Bytes, Flow, Key, Timer, TimerKind};
 use crate::limits;
 use crate::wire::Index;
 use absorber::Absorbers;
 use client::Clients;
 use identity::Hashes;
 use server::Servers;
+pub(crate) use server::TRYING_AFTER_MS;
 
 /// A server transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,7 +110,9 @@ impl Transactions {
         Self {
             hashes: Hashes::new(hash_key),
             servers: Servers::with_capacity(transactions),
-            clients: Clients::with_capacity(transactions.saturating_mul(2)),
+            clients: Clients::with_capacity(
+                transactions.saturating_mul(limits::BRANCHES_PER_REQUEST),
+            ),
             absorbers: Absorbers::with_capacity(absorbers),
             scratch: Index::new(),
         }
@@ -138,6 +141,11 @@ impl Transactions {
     /// Live server transactions, live client transactions, absorbers.
     pub(crate) fn sizes(&self) -> (u32, u32, u32) {
         (self.servers.len(), self.clients.len(), self.absorbers.len())
+    }
+
+    /// What finished transactions cost, octets of messages apart.
+    pub(crate) fn finished_bytes(&self) -> Bytes {
+        self.absorbers.bytes()
     }
 
     /// Keeps a message of a live transaction. In a full arena finished transactions make room,

@@ -1,8 +1,10 @@
 //! The last response of a server transaction, as it will be sent again.
 
 use super::super::turn::Turn;
-use super::super::{BufferId, Counter, Flow};
-use crate::wire::{HeaderName, Index, Message, ReplyTo, ResponseHead, reason_phrase};
+use super::super::{BufferId, Counter, Counters, Flow, Outbox, Settings, reply};
+use crate::wire::{
+    HeaderName, Index, Message, ReplyTo, ResponseHead, parse_decimal, reason_phrase,
+};
 
 /// Longest To tag that is kept without its response: the length of the edge's own.
 const TAG_BYTES_MAX: usize = 16;
@@ -15,13 +17,15 @@ pub(super) struct Tag {
 }
 
 impl Tag {
-    fn new(tag: &[u8]) -> Option<Self> {
+    /// As much of `tag` as there is room for: the beginning of a token is a token.
+    fn new(tag: &[u8]) -> Self {
+        let length = tag.len().min(TAG_BYTES_MAX);
         let mut octets = [0; TAG_BYTES_MAX];
-        octets.get_mut(..tag.len())?.copy_from_slice(tag);
-        Some(Self {
+        octets[..length].copy_from_slice(&tag[..length]);
+        Self {
             octets,
-            length: tag.len() as u8,
-        })
+            length: length as u8,
+        }
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -36,7 +40,7 @@ pub(super) enum Replay {
     Nothing,
     /// These octets.
     Kept(BufferId),
-    /// The same response, made from the retransmitted request.
+    /// The same response, made from the retransmitted request or the kept one.
     Rebuilt {
         /// Its status.
         status: u16,
@@ -47,19 +51,38 @@ pub(super) enum Replay {
 
 impl Replay {
     /// A response that the edge made itself, if the request alone gives it back octet for octet:
-    /// no header but those copied from the request, the usual reason phrase, no body.
-    pub(super) fn rebuilt(scratch: &mut Index, response: &[u8]) -> Option<Self> {
+    /// no header but those copied from the request and Retry-After of a 503, the usual reason
+    /// phrase, no body.
+    pub(super) fn rebuilt(
+        scratch: &mut Index,
+        settings: &Settings,
+        response: &[u8],
+    ) -> Option<Self> {
         let message = scratch.scan(response).ok()?;
         let status = message.status()?;
-        let plain = message.reason_phrase() == reason_phrase(status).as_bytes()
+        let retry_after_s = message
+            .header(HeaderName::RetryAfter)
+            .map(|field| parse_decimal(field.value, u64::from(u32::MAX)));
+        let usual = (status == 503).then_some(Some(u64::from(settings.retry_after_s)));
+        let plain = retry_after_s == usual
+            && message.reason_phrase() == reason_phrase(status).as_bytes()
             && message.body().is_empty()
-            && message.fields().all(|field| is_copied(field.name));
-        if !plain {
-            return None;
+            && message.to_tag().len() <= TAG_BYTES_MAX
+            && message.fields().all(|field| is_made(field.name));
+        if plain {
+            Self::outline(scratch, response)
+        } else {
+            None
         }
+    }
+
+    /// What the request gives back of any response: its status and the beginning of its To tag.
+    /// A client knows a response by its branch.
+    pub(super) fn outline(scratch: &mut Index, response: &[u8]) -> Option<Self> {
+        let message = scratch.scan(response).ok()?;
         Some(Self::Rebuilt {
-            status,
-            tag: Tag::new(message.to_tag())?,
+            status: message.status()?,
+            tag: Tag::new(message.to_tag()),
         })
     }
 
@@ -75,24 +98,30 @@ impl Replay {
             (Self::Nothing, _) | (Self::Rebuilt { .. }, None) => return false,
             (Self::Kept(id), _) => turn.out.send(flow, turn.buffers.octets(id)),
             (Self::Rebuilt { status, tag }, Some(message)) => {
-                let mut out = turn.out.writer();
-                let reply = ReplyTo {
-                    source: flow.peer().socket_addr(),
-                };
-                let reason = reason_phrase(status);
-                ResponseHead::write(&mut out, message, status, reason, tag.as_bytes(), reply);
-                ResponseHead::end(&mut out, &[]);
-                match out.finish() {
-                    Some(length) => turn.out.send_written(flow, length),
-                    None => false,
-                }
+                rebuild(turn.out, turn.settings, flow, message, status, &tag)
             }
         };
-        turn.counters.add(if sent {
-            Counter::ResponsesRetransmitted
-        } else {
-            Counter::RetransmissionsLost
-        });
+        count(turn.counters, sent);
+        sent
+    }
+
+    /// Sends the response again on `flow` by the request that is kept as `request`. True when
+    /// something was sent.
+    pub(super) fn send_by(
+        self,
+        turn: &mut Turn<'_>,
+        flow: Flow,
+        request: BufferId,
+        scratch: &mut Index,
+    ) -> bool {
+        let Self::Rebuilt { status, tag } = self else {
+            return self.send(turn, flow, None);
+        };
+        let sent = match scratch.scan(turn.buffers.octets(request)) {
+            Ok(message) => rebuild(turn.out, turn.settings, flow, message, status, &tag),
+            Err(_) => false,
+        };
+        count(turn.counters, sent);
         sent
     }
 
@@ -105,9 +134,42 @@ impl Replay {
     }
 }
 
-/// True for a header that a response takes from its request (RFC 3261 §8.2.6), and for
-/// Content-Length.
-fn is_copied(name: HeaderName) -> bool {
+/// Sends a response of the edge to `message`.
+fn rebuild(
+    out: &mut Outbox,
+    settings: &Settings,
+    flow: Flow,
+    message: Message<'_>,
+    status: u16,
+    tag: &Tag,
+) -> bool {
+    let reply = ReplyTo {
+        source: flow.peer().socket_addr(),
+    };
+    let mut writer = out.writer();
+    let reason = reason_phrase(status);
+    ResponseHead::write(&mut writer, message, status, reason, tag.as_bytes(), reply);
+    if status == 503 {
+        reply::put_retry_after(settings, &mut writer);
+    }
+    ResponseHead::end(&mut writer, &[]);
+    match writer.finish() {
+        Some(length) => out.send_written(flow, length),
+        None => false,
+    }
+}
+
+fn count(counters: &mut Counters, sent: bool) {
+    counters.add(if sent {
+        Counter::ResponsesRetransmitted
+    } else {
+        Counter::RetransmissionsLost
+    });
+}
+
+/// True for a header that `rebuild` makes: one that a response takes from its request
+/// (RFC 3261 §8.2.6), Content-Length, and Retry-After.
+fn is_made(name: HeaderName) -> bool {
     matches!(
         name,
         HeaderName::Via
@@ -117,5 +179,6 @@ fn is_copied(name: HeaderName) -> bool {
             | HeaderName::CSeq
             | HeaderName::Timestamp
             | HeaderName::ContentLength
+            | HeaderName::RetryAfter
     )
 }

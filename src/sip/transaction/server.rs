@@ -2,7 +2,7 @@
 
 use super::super::reply::reply_flow;
 use super::super::turn::Turn;
-use super::super::{Arrival, Counter, Flow, Key, Slab, Time};
+use super::super::{Arrival, BufferId, Counter, Flow, Key, Slab, Time};
 use super::absorber::Remains;
 use super::chains::Chains;
 use super::clock::{self, Clock, is_reliable};
@@ -14,7 +14,7 @@ use crate::limits;
 use crate::wire::{Message, Method};
 
 /// RFC 4320 §4.1: how long a client takes until its timer E is T2: T1 + 2*T1 + 4*T1 = 3.5 s.
-const TRYING_AFTER_MS: u64 = 7 * limits::T1_MS;
+pub(crate) const TRYING_AFTER_MS: u64 = 7 * limits::T1_MS;
 
 const _: () = assert!(4 * limits::T1_MS < limits::T2_MS && 8 * limits::T1_MS >= limits::T2_MS);
 
@@ -37,6 +37,9 @@ struct Server {
     clock: Clock,
     /// The latest response; owns its octets.
     last: Replay,
+    /// The request of an INVITE in Completed whose response found no room: `last` is made again
+    /// from it. Owned.
+    request: Option<BufferId>,
     /// Never one in which the transaction is an absorber or gone.
     state: State,
 }
@@ -82,6 +85,9 @@ impl Servers {
         let mut server = self.slab.remove(key)?;
         self.index.remove(server.identity.bucket_hash(), key.slot);
         server.clock.stop(turn);
+        if let Some(request) = server.request.take() {
+            turn.buffers.release(request);
+        }
         Some(server)
     }
 }
@@ -152,6 +158,7 @@ impl Transactions {
             started: turn.now.time,
             clock: Clock::STOPPED,
             last: Replay::Nothing,
+            request: None,
             state,
         };
         self.servers.insert(server).map(ServerId)
@@ -235,6 +242,19 @@ impl Transactions {
         {
             let event = invite_server::Event::Ack;
             self.drive_invite_server(turn, key, state, event, Input::default());
+        }
+    }
+
+    /// Takes over the stored request of an INVITE whose final response comes next: should there be
+    /// no room for the response, timer G makes it again from the request.
+    pub(crate) fn keep_request(&mut self, turn: &mut Turn<'_>, id: ServerId, request: BufferId) {
+        let server = self.servers.slab.get_mut(id.0);
+        let before = match server {
+            Some(server) => server.request.replace(request),
+            None => Some(request),
+        };
+        if let Some(request) = before {
+            turn.buffers.release(request);
         }
     }
 
@@ -451,11 +471,18 @@ impl Transactions {
         sent
     }
 
-    fn resend_response(&self, turn: &mut Turn<'_>, key: Key, input: Input<'_>) -> bool {
+    fn resend_response(&mut self, turn: &mut Turn<'_>, key: Key, input: Input<'_>) -> bool {
         let Some(server) = self.servers.slab.get(key) else {
             return false;
         };
-        server.last.send(turn, server.flow, input.request)
+        match (input.request, server.request) {
+            (None, Some(request)) => {
+                server
+                    .last
+                    .send_by(turn, server.flow, request, &mut self.scratch)
+            }
+            (request, _) => server.last.send(turn, server.flow, request),
+        }
     }
 
     /// Remembers the response for the next retransmission, in place of an earlier one.
@@ -464,23 +491,45 @@ impl Transactions {
             return;
         };
         let rebuilt = if own {
-            Replay::rebuilt(&mut self.scratch, response)
+            Replay::rebuilt(&mut self.scratch, turn.settings, response)
         } else {
             None
         };
         let last = match rebuilt {
             Some(rebuilt) if !by_timer => rebuilt,
-            rebuilt @ (Some(_) | None) => match self.store(turn, response) {
+            Some(_) | None => match self.store(turn, response) {
                 Some(id) => Replay::Kept(id),
-                None => {
-                    turn.counters.add(Counter::RetransmissionsLost);
-                    rebuilt.unwrap_or(Replay::Nothing)
-                }
+                None => self.outline_response(turn, key, response, own),
             },
         };
         if let Some(server) = self.servers.slab.get_mut(key) {
             std::mem::replace(&mut server.last, last).release(turn);
+            if let (Replay::Kept(_), Some(request)) = (last, server.request) {
+                server.request = None;
+                turn.buffers.release(request);
+            }
         }
+    }
+
+    /// What is kept of a response that finds no room.
+    fn outline_response(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: Key,
+        response: &[u8],
+        own: bool,
+    ) -> Replay {
+        // RFC 3261 §17.2.1 deviation: without room for the final response to an INVITE only its
+        // status and To tag are sent again, made from the INVITE, because a caller that got a 100
+        // waits until a final response comes through, whatever else is in it.
+        let kept = self.servers.slab.get(key).and_then(|it| it.request);
+        if (own || kept.is_some())
+            && let Some(outline) = Replay::outline(&mut self.scratch, response)
+        {
+            return outline;
+        }
+        turn.counters.add(Counter::RetransmissionsLost);
+        Replay::Nothing
     }
 
     /// A transaction whose response is not needed again becomes an absorber.

@@ -219,6 +219,32 @@ fn phones_behind_one_address_pass_while_guesses_among_them_do_not() {
 }
 
 #[test]
+fn guesses_with_a_nonce_of_another_network_are_charged_like_any() {
+    let mut fixture = Fixture::new();
+    fixture.world.settings.source_allowance_bytes = 1 << 20;
+    let uri = "sip:bob@cred.test";
+    let challenge = fixture
+        .answer("198.51.100.77:5060", &call(uri, ""))
+        .unwrap();
+    let nonce = challenge_value(&challenge, "nonce").unwrap();
+    let value = Login {
+        uri,
+        nonce: &nonce,
+        password: "guess",
+        ..ALICE
+    }
+    .value();
+    let text = call(uri, &format!("Proxy-Authorization: {value}\r\n"));
+    let mut answers = 0;
+    while let Some(answer) = fixture.answer(ELSEWHERE, &text) {
+        assert!(answer.starts_with("SIP/2.0 407 "), "{answer}");
+        assert_eq!(challenge_value(&answer, "stale"), None);
+        answers += 1;
+    }
+    assert_eq!(answers, 100, "the burst");
+}
+
+#[test]
 fn a_stale_nonce_is_renewed_even_when_the_budget_is_spent() {
     let mut fixture = Fixture::new();
     fixture.world.settings.source_allowance_bytes = 1 << 20;

@@ -511,7 +511,12 @@ fn an_unanswered_request_that_is_no_invite_gets_no_408() {
         &request(CALLER, "MESSAGE", "sip:bob@example.test", "m1", ""),
     );
     world.expect(BOB, "MESSAGE");
-    world.pass_ms(40_000);
+    // RFC 4320 §4.1: not before the caller's timer E is T2, then once.
+    world.pass_ms(3_490);
+    assert!(!world.waits_for(CALLER));
+    world.pass_ms(20);
+    world.expect(CALLER, "SIP/2.0 100");
+    world.pass_ms(36_490);
     let mut retransmissions = 0;
     while world.waits_for(BOB) {
         world.expect(BOB, "MESSAGE");

@@ -266,3 +266,92 @@ fn an_end_that_can_not_be_told_is_told_later() {
         world.discard();
     }
 }
+
+#[test]
+fn in_a_full_arena_a_request_inside_a_dialog_is_forwarded_without_a_transaction() {
+    for (spare, method) in [(0, "BYE"), (1, "BYE"), (1, "INVITE")] {
+        let mut world = World::new(&provision(), 1);
+        world.register(BOB, "bob", "<sip:bob@10.0.0.1>");
+        call(&mut world, "bob", "one");
+        let got = world.expect(BOB, "INVITE");
+        world.send(
+            BOB,
+            &respond(&got, "200 OK", "b", "Contact: <sip:bob@10.0.0.1>\r\n"),
+        );
+        let ok = world.expect(CALLER, "SIP/2.0 200");
+        world.pass_ms(70_000);
+        // With one block its transaction begins, and has no room for its branch.
+        world.fill_arena(spare, 1500);
+        let used = world.edges[0].core.buffers.bytes_used();
+        let request = in_dialog(CALLER, method, 2, &got, &ok, true);
+        world.send(CALLER, &request);
+        let first = world.expect(BOB, method);
+        // RFC 3261 §16.11: no 100, and a retransmission leaves with the same branch.
+        world.expect_silence();
+        world.send(CALLER, &request);
+        let again = world.expect(BOB, method);
+        assert_eq!(header(&first, "Via"), header(&again, "Via"));
+        assert_eq!(world.count(Counter::ForwardedStateless), 2);
+        assert_eq!(world.count(Counter::RefusedOverload), 0);
+        assert_eq!(world.edges[0].sizes(), (0, 0, 0, 0));
+        assert_eq!(world.edges[0].core.buffers.bytes_used(), used);
+        // Nobody sees the answer to the BYE, so that its record ends with it.
+        assert_eq!(calls(&world), u32::from(method != "BYE"));
+        world.send(BOB, &respond(&first, "200 OK", "", ""));
+        world.expect(CALLER, "SIP/2.0 200");
+        world.check_sums();
+    }
+}
+
+#[test]
+fn in_a_full_arena_a_caller_that_got_a_100_gets_its_final_response_however_often_it_is_lost() {
+    let mut world = world(1);
+    world.fill_arena(1, 1500);
+    let uri = "sip:bob@example.test";
+    let invite = request(CALLER, "INVITE", uri, "one", "");
+    world.send(CALLER, &invite);
+    world.expect(CALLER, "SIP/2.0 100");
+    let refused = world.expect(CALLER, "SIP/2.0 503");
+    world.expect_silence();
+    world.pass_ms(600);
+    assert_eq!(world.expect(CALLER, "SIP/2.0 503"), refused);
+    world.pass_ms(20_000);
+    while world.waits_for(CALLER) {
+        assert_eq!(world.next(CALLER), refused);
+    }
+    world.send(CALLER, &of_invite("ACK", &invite, header(&refused, "To")));
+    world.pass_ms(4_000);
+    world.expect_silence();
+    assert_eq!(world.count(Counter::RetransmissionsLost), 0);
+    // The place is free for the next one.
+    world.send(CALLER, &request(CALLER, "INVITE", uri, "two", ""));
+    world.expect(CALLER, "SIP/2.0 100");
+}
+
+#[test]
+fn a_request_that_went_without_a_transaction_and_comes_again_has_one_when_there_is_room() {
+    let mut world = World::new(&provision(), 1);
+    world.register(BOB, "bob", "<sip:bob@10.0.0.1>");
+    call(&mut world, "bob", "one");
+    let got = world.expect(BOB, "INVITE");
+    let contact = "Contact: <sip:bob@10.0.0.1>\r\n";
+    world.send(BOB, &respond(&got, "200 OK", "b", contact));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    let filling = world.fill_arena(0, 0);
+    let info = in_dialog(CALLER, "INFO", 2, &got, &ok, true);
+    world.send(CALLER, &info);
+    let without = world.expect(BOB, "INFO");
+    for id in filling {
+        world.edges[0].core.buffers.release(id);
+    }
+    world.send(CALLER, &info);
+    let with = world.expect(BOB, "INFO");
+    assert_ne!(headers(&without, "Via")[0], headers(&with, "Via")[0]);
+    assert_eq!(headers(&without, "Via")[1], headers(&with, "Via")[1]);
+    // Whichever is answered, the caller hears of it.
+    world.send(BOB, &respond(&with, "200 OK", "", ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.send(BOB, &respond(&without, "500 Out of Order", "", ""));
+    world.expect(CALLER, "SIP/2.0 500");
+    world.expect_silence();
+}

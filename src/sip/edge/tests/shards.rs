@@ -329,6 +329,28 @@ fn options_to_the_edge_tell_what_it_can_do() {
 }
 
 #[test]
+fn options_in_a_flood_are_answered_without_what_the_source_has_no_credit_for() {
+    let mut world = World::with_settings(TENANTS, 1, |settings| {
+        settings.source_allowance_bytes = 4096;
+    });
+    let text = request(
+        ELSEWHERE,
+        "OPTIONS",
+        "sip:192.0.2.1",
+        "p3",
+        "Subject: as long as it is\r\n",
+    );
+    let mut bare = 0;
+    for _ in 0..1000 {
+        world.send(ELSEWHERE, &text);
+        let ok = world.expect(ELSEWHERE, "SIP/2.0 200");
+        bare += usize::from(!ok.contains("Allow:"));
+    }
+    assert!((1..1000).contains(&bare), "{bare}");
+    world.check_sums();
+}
+
+#[test]
 fn a_message_gets_exactly_one_disposition() {
     // The sums of every test stand on this.
     let mut counters = crate::sip::Counters::new();

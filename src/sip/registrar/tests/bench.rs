@@ -10,9 +10,9 @@ use crate::sip::{
     Keys, Now, Outbox, Random, Report, Settings, ShardId, Time, WallTime, Wheel, testing,
 };
 use crate::tenant::{Compiler, Tables, provision};
-use crate::wire::{Index, Writer};
+use crate::wire::Index;
 
-use super::super::Registrar;
+use super::super::{Addressee, Registrar};
 use crate::sip::auth::Authenticator;
 use crate::sip::rate::Sources;
 
@@ -173,6 +173,7 @@ impl Bench {
             &mut self.sources,
             arrival,
             message,
+            &Addressee::read(&self.tables, message),
         );
         let sent = self.sends();
         match disposition {
@@ -193,10 +194,8 @@ impl Bench {
     pub(super) fn address_of(&mut self, text: &str) -> Option<String> {
         let mut index = Index::new();
         let message = index.scan(text.as_bytes()).unwrap();
-        let mut buffer = [0; crate::limits::AOR_BYTES_MAX];
-        let mut out = Writer::new(&mut buffer);
-        self.turn(|_, turn| Registrar::aor_of_register(turn, message, &mut out))?;
-        Some(String::from_utf8(out.written().to_vec()).unwrap())
+        let addressee = Addressee::read(&self.tables, message);
+        Some(String::from_utf8(addressee.aor()?.to_vec()).unwrap())
     }
 
     /// What lies in the outbox.

@@ -26,7 +26,6 @@ pub(super) fn register(bench: &mut Bench, number: u32) {
             cseq: 1,
             branch: u64::from(number),
         },
-        domain: crate::tenant::DomainId(0),
         list: crate::tenant::CredentialListId(0),
         agent: agent.as_bytes(),
         path: b"",

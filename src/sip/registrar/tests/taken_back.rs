@@ -71,6 +71,72 @@ fn a_deleted_or_renamed_domain_takes_its_bindings_with_it() {
     taken_back(|text| text.replace("name = \"example.test\"", "name = \"renamed.test\""));
 }
 
+/// What is taken back and given again before anything was swept, even before the shard has heard
+/// of it, takes the bindings with it all the same.
+fn taken_back_and_given_again(edit: impl Fn(String) -> String) {
+    for heard_between in [true, false] {
+        let (mut bench, mut alice) = registered();
+        bench.provision(&edit);
+        if heard_between {
+            assert_eq!(bench.located(AOR), Vec::<String>::new());
+        }
+        bench.provision(|text| text);
+        assert_eq!(bench.located(AOR), Vec::<String>::new());
+        assert_eq!(bench.located("dave@other.test").len(), 1);
+        bench.announce_tables();
+        bench.pass_ms(20);
+        assert_eq!((bench.registrar.len(), bench.wheel.len()), (1, 1));
+        assert_eq!(bench.count(Counter::BindingsRevoked), 1);
+        // The next registration counts.
+        alice.contact(&mut bench, "<sip:alice@192.0.2.50>");
+        bench.provision(|text| text);
+        bench.announce_tables();
+        assert_eq!(bench.located(AOR).len(), 1);
+    }
+}
+
+#[test]
+fn a_credential_deleted_and_added_again_does_not_bring_its_bindings_back() {
+    taken_back_and_given_again(|text| {
+        text.replace(
+            "    { username = \"alice\", password = \"Wonderland-2026\" },\n",
+            "",
+        )
+    });
+}
+
+#[test]
+fn a_list_unmapped_and_mapped_again_does_not_bring_its_bindings_back() {
+    taken_back_and_given_again(|text| {
+        let mapped =
+            "name = \"example.test\"\n  registrations = { credential_lists = [\"phones\"] }";
+        text.replace(
+            mapped,
+            "name = \"example.test\"\n  registrations = { credential_lists = [] }",
+        )
+    });
+}
+
+#[test]
+fn a_domain_deleted_and_made_again_does_not_bring_its_bindings_back() {
+    taken_back_and_given_again(|text| {
+        text.replace("name = \"example.test\"", "name = \"renamed.test\"")
+    });
+}
+
+#[test]
+fn a_new_password_takes_no_binding() {
+    let (mut bench, _) = registered();
+    bench.provision(|text| {
+        text.replace(
+            "{ username = \"alice\", password = \"Wonderland-2026\" }",
+            "{ username = \"alice\", password = \"Looking-Glass-2026\" }",
+        )
+    });
+    bench.announce_tables();
+    assert_eq!(bench.located(AOR).len(), 1);
+}
+
 #[test]
 fn tables_that_take_nothing_back_change_nothing() {
     let (mut bench, _) = registered();

@@ -211,3 +211,106 @@ fn a_flood_of_ends_is_worked_off_in_parts() {
     bench.pass_ms(30);
     bench.assert_empty();
 }
+
+/// Takes all room in the arena but for what `spare` octets need.
+fn fill(bench: &mut Bench, spare: usize) {
+    let held = bench.world.buffers.store(&vec![0; spare]).unwrap();
+    for size in [60_000, 4000, 1000, 500, 200, 100, 50, 30, 14, 1] {
+        while bench.world.buffers.store(&vec![0; size]).is_some() {}
+    }
+    bench.world.buffers.release(held);
+}
+
+#[test]
+fn a_final_that_finds_no_room_is_made_again_from_the_kept_invite_until_its_ack_comes() {
+    let mut bench = Bench::sized(4, 16).with_buffers(1 << 16);
+    let invite = request("INVITE", "a");
+    let server = bench.start_server(&invite);
+    fill(&mut bench, invite.len());
+    let kept = bench.world.buffers.store(invite.as_bytes()).unwrap();
+    let filled = bench.world.buffers.bytes_used();
+    bench
+        .transactions
+        .keep_request(&mut bench.world.turn(), server, kept);
+    let own = bench.own_response(&invite, 503, "Retry-After: 5\r\n");
+    let mut turn = bench.world.turn();
+    bench
+        .transactions
+        .respond(&mut turn, server, 503, own.as_bytes(), true);
+    assert_eq!(bench.sent_one().1, own);
+    let fired = bench.pass_ms(4_000);
+    assert_eq!(sending_times(&fired), [500, 1_500, 3_500]);
+    let again = fired.iter().flat_map(|fired| &fired.sent);
+    assert!(again.clone().all(|(_, text)| *text == own), "{fired:#?}");
+    assert_eq!(
+        bench.receive(arrival(CALLER), &invite),
+        Met::Again(true),
+        "a retransmitted INVITE is answered too"
+    );
+    assert_eq!(bench.sent_one().1, own);
+    assert_eq!(bench.world.buffers.bytes_used(), filled);
+    bench.receive(arrival(CALLER), &request("ACK", "a"));
+    assert!(
+        bench.world.buffers.bytes_used() < filled,
+        "the INVITE is let go of"
+    );
+    assert_eq!(bench.count(Counter::RetransmissionsLost), 0);
+    assert!(sending_times(&bench.pass_ms(6_000)).is_empty());
+}
+
+#[test]
+fn a_forwarded_final_that_finds_no_room_is_repeated_by_its_status() {
+    let mut bench = Bench::sized(4, 16).with_buffers(1 << 16);
+    let invite = request("INVITE", "a");
+    let server = bench.start_server(&invite);
+    fill(&mut bench, invite.len());
+    let kept = bench.world.buffers.store(invite.as_bytes()).unwrap();
+    bench
+        .transactions
+        .keep_request(&mut bench.world.turn(), server, kept);
+    bench.respond(server, &response(486, "INVITE", "a"));
+    assert_eq!(bench.sent_one().1, response(486, "INVITE", "a"));
+    let fired = bench.pass_ms(510);
+    let again = &fired[0].sent[0].1;
+    assert!(again.starts_with("SIP/2.0 486 Busy Here\r\n"), "{again}");
+    assert!(again.contains(";branch=z9hG4bKa"), "{again}");
+}
+
+#[test]
+fn a_request_whose_final_found_room_is_not_kept() {
+    let mut bench = Bench::new();
+    let invite = request("INVITE", "a");
+    let server = bench.start_server(&invite);
+    let kept = bench.world.buffers.store(invite.as_bytes()).unwrap();
+    bench
+        .transactions
+        .keep_request(&mut bench.world.turn(), server, kept);
+    bench.respond(server, &response(486, "INVITE", "a"));
+    bench.sent();
+    let length = response(486, "INVITE", "a").len();
+    assert!(bench.world.buffers.bytes_used() < 2 * length);
+    // Whose transaction is gone is let go of at once.
+    bench.pass_ms(33_000);
+    let kept = bench.world.buffers.store(invite.as_bytes()).unwrap();
+    bench
+        .transactions
+        .keep_request(&mut bench.world.turn(), server, kept);
+    bench.assert_empty();
+}
+
+#[test]
+fn an_own_503_takes_no_room() {
+    let mut bench = Bench::sized(4, 16).with_buffers(1 << 16);
+    let message = request("MESSAGE", "a");
+    let server = bench.start_server(&message);
+    fill(&mut bench, 1);
+    while bench.world.buffers.store(b"").is_some() {}
+    let own = bench.own_response(&message, 503, "Retry-After: 5\r\n");
+    let mut turn = bench.world.turn();
+    bench
+        .transactions
+        .respond(&mut turn, server, 503, own.as_bytes(), true);
+    bench.sent();
+    assert_eq!(bench.receive(arrival(CALLER), &message), Met::Again(true));
+    assert_eq!(bench.sent_one().1, own);
+}

@@ -226,7 +226,8 @@ fn an_own_final_is_rebuilt_octet_for_octet_with_the_same_to_tag() {
 fn an_own_final_that_the_request_does_not_give_back_is_kept_as_it_is() {
     let mut bench = Bench::new();
     for (branch, from, to) in [
-        ("header", "CSeq:", "Retry-After: 5\r\nCSeq:"),
+        ("header", "CSeq:", "Reason: SIP;cause=480\r\nCSeq:"),
+        ("value", "Length: 0", "Length: 0\r\nRetry-After: 6"),
         ("phrase", "Service Unavailable", "Gone Fishing"),
         ("body", "Length: 0\r\n\r\n", "Length: 2\r\n\r\nhi"),
         ("tag", ";tag=", ";tag=longer-than-a-tag-of-ours-"),
