@@ -186,8 +186,8 @@ impl Outbox {
             && self.length + limits::OUTBOX_TIMER_RESERVE_BYTES <= limits::OUTBOX_BYTES_MAX
     }
 
-    /// A writer over the free octets; what it wrote is kept by [`Self::send_written`] or
-    /// [`Self::try_to_shard_written`], else forgotten.
+    /// A writer over the free octets; what it wrote is kept by [`Self::send_written`],
+    /// else forgotten.
     pub fn writer(&mut self) -> Writer<'_> {
         Writer::new(&mut self.bytes[self.length..])
     }
