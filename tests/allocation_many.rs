@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use ringfence::limits::Capacity;
 
 #[path = "../bench/edge/mod.rs"]
@@ -15,39 +12,9 @@ use edge::calls::{self, Callee, Calls};
 use edge::phones::{self, Phones};
 use edge::{BATCH, Watch, World};
 
-thread_local! {
-    static WATCHED: Cell<bool> = const { Cell::new(false) };
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
+mod counting;
 
-struct Counting;
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the conditions of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the conditions of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the conditions of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-fn count() {
-    if WATCHED.get() {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::{ALLOCATIONS, WATCHED};
 
 /// Counts while the core works.
 #[derive(Debug)]
